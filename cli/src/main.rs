@@ -1,0 +1,3 @@
+//! The `msp` program.
+
+fn main() {}

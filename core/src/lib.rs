@@ -1,0 +1,20 @@
+//! Sans-I/O Serval MDP and MSP.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(any(test, feature = "testing"))]
+extern crate std;
+
+mod addr;
+mod rng;
+mod seq;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod time;
+pub mod wire;
+
+pub use addr::{Addr, ParsePortError, ParseSidError, Port, Sid};
+pub use rng::Rng;
+pub use seq::Seq;
+pub use time::Instant;

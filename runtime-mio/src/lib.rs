@@ -1,0 +1,1 @@
+//! The MSP tunnel on mio.
