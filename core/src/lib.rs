@@ -12,6 +12,7 @@ mod seq;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
+pub mod tunnel;
 pub mod wire;
 
 pub use addr::{Addr, ParsePortError, ParseSidError, Port, Sid};

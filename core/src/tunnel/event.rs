@@ -1,0 +1,145 @@
+//! What a tunnel wants done, and what it reports.
+
+use crate::Addr;
+use core::fmt;
+
+/// A local connection of a tunnel: a TCP connection, or standard input and output. Never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub(super) u64);
+
+impl LinkId {
+    /// Its number: links count from 0 in the order in which they began.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Something that the driver of a tunnel has to do on the local side.
+///
+/// Every link ends with exactly one `Close`, whatever else happened to it, and nothing about the link
+/// follows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Open the local side of this new link: connect to the TCP target, or take standard input and
+    /// output. Answer with [`local_opened`](super::Tunnel::local_opened) or
+    /// [`local_failed`](super::Tunnel::local_failed). Only a peer that owns its address gets this far,
+    /// because the stream began with an encrypted packet.
+    Dial(LinkId),
+    /// The peer has finished and everything was written: shut down writing, keep reading.
+    ShutdownWrite(LinkId),
+    /// Close the local side and forget the link.
+    Close(LinkId, CloseKind),
+    /// No further local connection is wanted: close the TCP listener.
+    StopAccepting,
+    /// The tunnel has ended; nothing more is to be sent. Comes once, as the last action.
+    Finished(Outcome),
+}
+
+/// How the local side of a link is to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseKind {
+    /// Everything was carried both ways: an ordinary close.
+    Clean,
+    /// Something was lost. Close so that the local program sees an error and not an end of file: TCP sends
+    /// a reset if its linger time is zero.
+    Abort,
+}
+
+/// Why a link has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// Both directions were carried to their end.
+    Finished,
+    /// The local side could not be opened; the peer was refused.
+    DialFailed,
+    /// The local side broke; the peer was told of an abort.
+    LocalFailed,
+    /// The peer aborted the stream.
+    PeerReset,
+    /// The peer refused the stream: nothing listens there, or what it forwards to refused.
+    Refused,
+    /// The peer has fallen silent.
+    TimedOut,
+    /// The peer has never answered.
+    Unreachable,
+    /// The peer has restarted.
+    PeerRestarted,
+    /// The tunnel was [shut down](super::Tunnel::shutdown).
+    Shutdown,
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Finished => "finished",
+            Self::DialFailed => "the local target could not be reached",
+            Self::LocalFailed => "the local connection broke",
+            Self::PeerReset => "aborted by the peer",
+            Self::Refused => "refused by the peer",
+            Self::TimedOut => "the peer has fallen silent",
+            Self::Unreachable => "the peer has never answered",
+            Self::PeerRestarted => "the peer has restarted",
+            Self::Shutdown => "aborted here",
+        })
+    }
+}
+
+/// How a tunnel has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The one link of [`TunnelConfig::once`](super::TunnelConfig::once) was carried to its end.
+    Clean,
+    /// That link ended in another way.
+    Failed(EndReason),
+    /// The tunnel was [shut down](super::Tunnel::shutdown) before its end.
+    Interrupted,
+}
+
+/// Something for logs and status displays. It needs no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TunnelEvent {
+    /// A link and its stream have begun.
+    Opened {
+        /// The new link.
+        link: LinkId,
+        /// The other end of its stream.
+        peer: Addr,
+    },
+    /// A link has ended.
+    Closed {
+        /// The link, unknown from now on.
+        link: LinkId,
+        /// The other end of its stream.
+        peer: Addr,
+        /// Why.
+        reason: EndReason,
+        /// Bytes from the peer that were written to the local side.
+        received: u64,
+        /// Bytes of the local side that were given to the stream. If the reason is
+        /// [`EndReason::Finished`], the peer has acknowledged them all.
+        sent: u64,
+    },
+    /// A stream was aborted at once, or a local connection not accepted, because of the limits in
+    /// [`TunnelConfig`](super::TunnelConfig). Reported once until a link ends.
+    LimitReached {
+        /// The other end of the stream.
+        peer: Addr,
+    },
+}
