@@ -7,6 +7,8 @@ extern crate alloc;
 extern crate std;
 
 mod addr;
+pub mod mdp;
+pub mod msp;
 mod rng;
 mod seq;
 #[cfg(feature = "testing")]
@@ -16,6 +18,8 @@ pub mod tunnel;
 pub mod wire;
 
 pub use addr::{Addr, ParsePortError, ParseSidError, Port, Sid};
+pub use mdp::Identity;
 pub use rng::Rng;
 pub use seq::Seq;
 pub use time::Instant;
+pub use wire::mdp::Protection;

@@ -4,6 +4,7 @@
 //! `buffer_len`. Parsers are total: any bytes give a value or a [`DecodeError`]. What `emit` writes,
 //! `parse` reads back.
 
+pub mod mdp;
 pub mod msp;
 
 use core::fmt;

@@ -1,0 +1,147 @@
+//! Identities: a seed in, an address out (`spec/40` section 1).
+
+use super::crypto::SharedKey;
+use crate::Sid;
+use core::fmt;
+use crypto_box::{PublicKey, SecretKey};
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use sha2::{Digest, Sha512};
+use zeroize::Zeroizing;
+
+/// The secret of a node, from which its address and its signing key follow.
+///
+/// A combined identity: the address is the X25519 form of the Ed25519 signing key. The secrets are erased
+/// from memory when it is dropped.
+pub struct Identity {
+    seed: Zeroizing<[u8; 32]>,
+    signing: SigningKey,
+    secret: SecretKey,
+    sid: Sid,
+}
+
+impl Identity {
+    /// The identity that follows from 32 random bytes. The same seed gives the same identity.
+    #[must_use]
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        let signing = SigningKey::from_bytes(&seed);
+        let secret = SecretKey::from_bytes(signing.to_scalar_bytes());
+        let sid = Sid::new(*secret.public_key().as_bytes());
+        Self { seed: Zeroizing::new(seed), signing, secret, sid }
+    }
+
+    /// Its address.
+    #[must_use]
+    pub const fn sid(&self) -> Sid {
+        self.sid
+    }
+
+    /// Its Ed25519 public key.
+    #[must_use]
+    pub fn signing_key(&self) -> [u8; 32] {
+        self.signing.verifying_key().to_bytes()
+    }
+
+    /// The seed, for storing it. Whoever has it is this node.
+    #[must_use]
+    pub fn seed(&self) -> &[u8; 32] {
+        &self.seed
+    }
+
+    /// The Ed25519 signature of `message`.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.signing.sign(message).to_bytes()
+    }
+
+    /// The signature of a clear-text datagram, which covers its SHA-512 hash (`spec/40` section 3.2).
+    #[must_use]
+    pub fn sign_datagram(&self, plaintext: &[u8]) -> [u8; 64] {
+        self.sign(&Sha512::digest(plaintext))
+    }
+
+    /// The key that this identity and `peer` share. `None` if nobody can own that address: a point of low
+    /// order, with which every identity would share the same, public key.
+    #[must_use]
+    pub fn shared_key(&self, peer: &Sid) -> Option<SharedKey> {
+        let point = curve25519_dalek::MontgomeryPoint(*peer.as_bytes());
+        let shared = point.mul_clamped(self.secret.to_bytes());
+        let contributory = shared.0.iter().fold(0, |sum, byte| sum | byte) != 0;
+        contributory.then(|| SharedKey::new(&PublicKey::from_bytes(*peer.as_bytes()), &self.secret))
+    }
+}
+
+/// Shows the address only.
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("sid", &self.sid).finish_non_exhaustive()
+    }
+}
+
+/// The address of the combined identity with this Ed25519 public key; `None` if it is no such key.
+#[must_use]
+pub fn sid_of_signing_key(signing_key: &[u8; 32]) -> Option<Sid> {
+    let key = VerifyingKey::from_bytes(signing_key).ok()?;
+    Some(Sid::new(key.to_montgomery().0))
+}
+
+/// Whether `signature` is that of `message` by the owner of `signing_key`.
+#[must_use]
+pub fn verify(signing_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+    let signature = Signature::from_bytes(signature);
+    VerifyingKey::from_bytes(signing_key).is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
+}
+
+/// Whether `signature` is that of a clear-text datagram, see [`Identity::sign_datagram`].
+#[must_use]
+pub fn verify_datagram(signing_key: &[u8; 32], plaintext: &[u8], signature: &[u8; 64]) -> bool {
+    verify(signing_key, &Sha512::digest(plaintext), signature)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use core::array::from_fn;
+
+    /// The test vector of `spec/40` section 1, accepted by the reference daemon.
+    #[test]
+    fn address_follows_from_seed() {
+        let identity = Identity::from_seed(from_fn(|n| n as u8));
+        let sid: Sid = "4701d08488451f545a409fb58ae3e58581ca40ac3f7f114698cd71deac73ca01".parse().unwrap();
+        let hex: Sid = "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8".parse().unwrap();
+        let secret: Sid = "3894eea49c580aef816935762be049559d6d1440dede12e6a125f1841fff8e6f".parse().unwrap();
+        assert_eq!(identity.sid(), sid);
+        assert_eq!(identity.signing_key(), *hex.as_bytes());
+        // The vector is clamped, the form here is reduced by the curve's rules only when used.
+        let clamped = curve25519_dalek::scalar::clamp_integer(identity.secret.to_bytes());
+        assert_eq!(clamped, *secret.as_bytes());
+        assert_eq!(sid_of_signing_key(&identity.signing_key()), Some(sid));
+        assert!(!format!("{identity:?}").contains("000102"));
+    }
+
+    #[test]
+    fn signatures_verify_and_forgeries_do_not() {
+        let identity = Identity::from_seed([7; 32]);
+        let mut signature = identity.sign_datagram(b"hello");
+        let key = identity.signing_key();
+        assert!(verify_datagram(&key, b"hello", &signature));
+        assert!(!verify_datagram(&key, b"hellp", &signature));
+        assert!(!verify(&key, b"hello", &signature));
+        signature[0] ^= 1;
+        assert!(!verify_datagram(&key, b"hello", &signature));
+        assert!(!verify_datagram(&[0xff; 32], b"hello", &signature));
+    }
+
+    #[test]
+    fn addresses_of_low_order_share_no_key() {
+        let identity = Identity::from_seed([7; 32]);
+        let one = from_fn(|n| u8::from(n == 0));
+        // A point of order 8, as listed with the X25519 specification's security remarks.
+        let order_8: Sid =
+            "E0EB7A7C3B41B8AE1656E3FAF19FC46ADA098DEB9C32B1FD866205165F49B800".parse().unwrap();
+        assert!(identity.shared_key(&Sid::new([0; 32])).is_none());
+        assert!(identity.shared_key(&Sid::new(one)).is_none());
+        assert!(identity.shared_key(&order_8).is_none());
+        assert!(identity.shared_key(&identity.sid()).is_some());
+    }
+}
