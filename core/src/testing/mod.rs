@@ -2,5 +2,17 @@
 
 pub mod fuzz;
 mod link;
+mod pair;
 
 pub use link::Link;
+pub use pair::{Pair, Side};
+
+/// The seed of a test: the one in the variable `MSP_TEST_SEED` if it is set, so that a failure can be
+/// replayed, else `default`. It is printed, which `cargo test` shows when the test fails.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "a test may read its environment")]
+pub fn seed(default: u64) -> u64 {
+    let seed = std::env::var("MSP_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    std::eprintln!("MSP_TEST_SEED={seed}");
+    seed
+}

@@ -1,0 +1,325 @@
+//! All streams of one node.
+
+use super::config::Config;
+use super::connection::{Connection, Role};
+use super::event::{CloseReason, ConnectError, DatagramError, Event, ListenError};
+use super::schedule::{Schedule, Slot};
+use super::stream::{Stream, StreamId};
+use crate::wire::msp::Repr;
+use crate::{Addr, Instant, Port, Protection, Rng, Sid};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::time::Duration;
+
+/// Ports up to this one belong to services of the node (`spec/60` section 1).
+const LAST_SERVICE_PORT: u32 = 18;
+/// Ports that streams opened here start from, at random: nobody can guess them, and a node that restarts
+/// does not meet its old connections (`spec/10` A.5).
+const EPHEMERAL_PORTS: core::ops::Range<u32> = 1 << 14..1 << 27;
+/// Refusals that may wait to be sent.
+const MAX_REFUSALS: usize = 64;
+/// Refusals are sent at most this often, after a burst of [`REFUSAL_BURST`], so that nobody can use them to
+/// flood a third party.
+const REFUSAL_INTERVAL: Duration = Duration::from_millis(10);
+const REFUSAL_BURST: u32 = 32;
+
+/// A datagram to be sent, encrypted; its bytes are in the buffer given to [`Endpoint::poll_transmit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Outgoing {
+    /// The port it comes from.
+    pub from: Port,
+    /// Where it goes.
+    pub to: Addr,
+}
+
+/// All MSP streams of one node: a state machine without clock, sockets or randomness of its own.
+///
+/// Feed it with [`handle_datagram`](Self::handle_datagram) and [`handle_timeout`](Self::handle_timeout);
+/// after that and after every call of a [`Stream`], take from [`poll_transmit`](Self::poll_transmit) and
+/// [`poll_event`](Self::poll_event) until they are empty, then sleep until
+/// [`poll_timeout`](Self::poll_timeout).
+#[derive(Debug)]
+pub struct Endpoint {
+    config: Config,
+    local: Sid,
+    rng: Rng,
+    listeners: BTreeSet<Port>,
+    slots: BTreeMap<StreamId, Slot>,
+    index: BTreeMap<(Port, Addr), StreamId>,
+    schedule: Schedule,
+    refusals: VecDeque<Outgoing>,
+    /// When the refusals sent so far would all have left at the limited rate.
+    refusals_drained: Instant,
+    next_id: u64,
+}
+
+impl Endpoint {
+    /// An endpoint for the node `local`. `seed` must come from a random source, or from a test's seed.
+    #[must_use]
+    pub fn new(config: Config, local: Sid, seed: [u8; 32]) -> Self {
+        Self {
+            config: config.clamped(),
+            local,
+            rng: Rng::new(seed),
+            listeners: BTreeSet::new(),
+            slots: BTreeMap::new(),
+            index: BTreeMap::new(),
+            schedule: Schedule::default(),
+            refusals: VecDeque::new(),
+            refusals_drained: Instant::ZERO,
+            next_id: 0,
+        }
+    }
+
+    /// The node it belongs to.
+    #[must_use]
+    pub const fn local(&self) -> Sid {
+        self.local
+    }
+
+    /// Accepts streams to `port` from now on; each is reported by [`Event::Accepted`].
+    ///
+    /// # Errors
+    ///
+    /// If the port is listened on already or belongs to the node.
+    pub fn listen(&mut self, port: Port) -> Result<(), ListenError> {
+        if port.get() <= LAST_SERVICE_PORT {
+            Err(ListenError::Reserved(port))
+        } else if self.listeners.insert(port) {
+            Ok(())
+        } else {
+            Err(ListenError::InUse(port))
+        }
+    }
+
+    /// Accepts no further streams to `port`. Those that exist go on.
+    pub fn stop_listening(&mut self, port: Port) {
+        self.listeners.remove(&port);
+    }
+
+    /// Opens a stream. Messages can be sent at once, the peer's first answer is reported by
+    /// [`Event::Connected`].
+    ///
+    /// # Errors
+    ///
+    /// If there are too many streams, or `remote` cannot be anybody's address.
+    pub fn connect(&mut self, now: Instant, remote: Addr) -> Result<StreamId, ConnectError> {
+        let now = self.schedule.advance(now);
+        if remote.sid.is_reserved() || remote.port.get() == 0 {
+            return Err(ConnectError::InvalidAddress(remote));
+        }
+        let Some(local) = self.ephemeral_port(remote).filter(|_| self.has_room()) else {
+            return Err(ConnectError::TooManyStreams);
+        };
+        Ok(self.open(now, Role::Initiator, local, remote))
+    }
+
+    /// The stream of this name, unless it has ended.
+    #[must_use]
+    pub fn stream(&mut self, id: StreamId) -> Option<Stream<'_>> {
+        let slot = self.slots.get_mut(&id).filter(|slot| !slot.reported)?;
+        Some(Stream { id, slot, schedule: &mut self.schedule })
+    }
+
+    /// Resets every stream and accepts none any more.
+    pub fn reset_all(&mut self, now: Instant) {
+        let now = self.schedule.advance(now);
+        self.listeners.clear();
+        for (id, slot) in &mut self.slots {
+            slot.connection.abort(now, CloseReason::Reset);
+            slot.abandoned = true;
+            self.schedule.settle(*id, slot);
+        }
+    }
+
+    /// Whether no stream exists, not even one that only waits for retransmissions of the peer. A program
+    /// that ends earlier leaves peers in doubt whether their last message has arrived.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.slots.is_empty() && self.refusals.is_empty()
+    }
+
+    /// Bytes of received messages that wait to be consumed or for earlier ones, of all streams together.
+    #[must_use]
+    pub const fn received_bytes(&self) -> usize {
+        self.schedule.received
+    }
+
+    /// Takes a datagram that came for `to` at this node.
+    ///
+    /// # Errors
+    ///
+    /// Tells why it was ignored, for counters and logs.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        from: Addr,
+        to: Port,
+        protection: Protection,
+        payload: &Bytes,
+    ) -> Result<(), DatagramError> {
+        let now = self.schedule.advance(now);
+        if protection != Protection::Encrypted {
+            return Err(DatagramError::NotEncrypted);
+        }
+        let packet = Repr::parse(payload).map_err(|_| DatagramError::Malformed)?;
+        let id = match self.index.get(&(to, from)) {
+            Some(id) => *id,
+            None => self.accept(now, from, to, &packet)?,
+        };
+        let Some(slot) = self.slots.get_mut(&id) else { return Err(DatagramError::UnknownStream) };
+        let memory = self.config.receive_memory.saturating_sub(self.schedule.received);
+        let payload = payload.slice(Repr::DATA_HEADER_LEN.min(payload.len())..);
+        slot.connection.handle_packet(now, &packet, payload, memory);
+        self.schedule.settle(id, slot);
+        self.remove_if_dead(id);
+        Ok(())
+    }
+
+    /// Does what is due. Early or twice, it does nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.schedule.advance(now);
+        while let Some(id) = self.schedule.due() {
+            let Some(slot) = self.slots.get_mut(&id) else { return };
+            slot.connection.handle_timeout(now);
+            self.schedule.settle(id, slot);
+            self.remove_if_dead(id);
+        }
+    }
+
+    /// The next datagram to send, `None` when there is none. `buffer` is cleared first. What is returned
+    /// counts as sent: not sending it is packet loss.
+    pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Outgoing> {
+        self.poll_transmit_if(now, buffer, |_| true)
+    }
+
+    /// Like [`Endpoint::poll_transmit`], only for peers for which `has_room` holds.
+    pub(crate) fn poll_transmit_if(
+        &mut self,
+        now: Instant,
+        buffer: &mut Vec<u8>,
+        has_room: impl Fn(&Sid) -> bool,
+    ) -> Option<Outgoing> {
+        buffer.clear();
+        let now = self.schedule.advance(now);
+        if self.refusals.front().is_some_and(|refusal| has_room(&refusal.to.sid)) {
+            Repr::Stop.emit(buffer);
+            return self.refusals.pop_front();
+        }
+        let turns = self.schedule.ready().len();
+        for _ in 0..turns {
+            let Some(id) = self.schedule.pop_ready() else { break };
+            let Some(slot) = self.slots.get_mut(&id) else { continue };
+            if !has_room(&slot.connection.peer.sid) {
+                self.schedule.push_ready(id);
+                continue;
+            }
+            Schedule::ready_taken(slot);
+            let outgoing = Outgoing { from: slot.connection.local, to: slot.connection.peer };
+            let sent = slot.connection.poll_transmit(now, buffer);
+            self.schedule.settle(id, slot);
+            self.remove_if_dead(id);
+            if sent {
+                return Some(outgoing);
+            }
+        }
+        None
+    }
+
+    /// What has happened, oldest first.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        let event = self.schedule.pop_event()?;
+        if let Event::Readable { stream } = event
+            && let Some(slot) = self.slots.get_mut(&stream)
+        {
+            Schedule::readable_taken(slot);
+        }
+        Some(event)
+    }
+
+    /// When to call [`Endpoint::handle_timeout`]; the last time seen while there is something to take.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.schedule.has_events() || self.has_transmit(|_| true) {
+            return Some(self.schedule.now);
+        }
+        self.next_timer()
+    }
+
+    /// When the next timer is due, whatever waits to be taken.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        self.schedule.next_timer()
+    }
+
+    /// Whether [`Endpoint::poll_transmit_if`] would return something.
+    pub(crate) fn has_transmit(&self, has_room: impl Fn(&Sid) -> bool) -> bool {
+        let mut ready = self.schedule.ready().filter_map(|id| self.slots.get(&id));
+        self.refusals.front().is_some_and(|refusal| has_room(&refusal.to.sid))
+            || ready.any(|slot| has_room(&slot.connection.peer.sid))
+    }
+
+    /// Opens a stream for a packet that belongs to none, if that is what it asks for.
+    fn accept(
+        &mut self,
+        now: Instant,
+        from: Addr,
+        to: Port,
+        packet: &Repr<'_>,
+    ) -> Result<StreamId, DatagramError> {
+        let first = match *packet {
+            Repr::Stop => return Err(DatagramError::UnknownStream), // answering would never end
+            Repr::Bare { first } | Repr::Ack { first, .. } | Repr::Data { first, .. } => first,
+        };
+        if first && self.listeners.contains(&to) && self.has_room() {
+            let stream = self.open(now, Role::Listener, to, from);
+            self.schedule.push_event(Event::Accepted { stream, peer: from, port: to });
+            return Ok(stream);
+        }
+        self.refuse(now, Outgoing { from: to, to: from });
+        Err(if first { DatagramError::Refused } else { DatagramError::UnknownStream })
+    }
+
+    fn open(&mut self, now: Instant, role: Role, local: Port, peer: Addr) -> StreamId {
+        let id = StreamId(self.next_id);
+        self.next_id += 1;
+        let connection = Connection::new(now, role, local, peer, &self.config);
+        let mut slot = Slot::new(connection, role == Role::Listener);
+        self.schedule.settle(id, &mut slot);
+        self.slots.insert(id, slot);
+        self.index.insert((local, peer), id);
+        id
+    }
+
+    fn remove_if_dead(&mut self, id: StreamId) {
+        if let Some(slot) = self.slots.get(&id)
+            && slot.is_dead()
+        {
+            self.schedule.remove(id, slot);
+            self.index.remove(&(slot.connection.local, slot.connection.peer));
+            self.slots.remove(&id);
+        }
+    }
+
+    fn refuse(&mut self, now: Instant, refusal: Outgoing) {
+        let soon = now + REFUSAL_INTERVAL * REFUSAL_BURST;
+        if self.refusals.len() < MAX_REFUSALS && self.refusals_drained < soon {
+            self.refusals_drained = self.refusals_drained.max(now) + REFUSAL_INTERVAL;
+            self.refusals.push_back(refusal);
+        }
+    }
+
+    fn ephemeral_port(&mut self, remote: Addr) -> Option<Port> {
+        let count = u64::from(EPHEMERAL_PORTS.end - EPHEMERAL_PORTS.start);
+        (0..16).find_map(|_| {
+            let port = Port::new(EPHEMERAL_PORTS.start + self.rng.below(count) as u32)?;
+            let free = !self.index.contains_key(&(port, remote)) && !self.listeners.contains(&port);
+            free.then_some(port)
+        })
+    }
+
+    fn has_room(&self) -> bool {
+        self.slots.len() < self.config.max_streams
+    }
+}

@@ -1,0 +1,32 @@
+//! MSP: reliable, ordered, two-way streams of messages over datagrams (`spec/10`).
+//!
+//! ```text
+//!            listen, connect                 send, recv, finish, reset
+//!                  |                                   |
+//!              Endpoint --- owns many --- connections, seen as Stream handles
+//!                  |                                   |
+//!   handle_datagram, poll_transmit        send buffer, receive buffer, RTT, window, pacer
+//! ```
+//!
+//! An [`Endpoint`] is all streams of one node. It takes and gives datagrams that somebody else encrypts,
+//! routes and delivers, most of the time: they may be lost, repeated, delayed and reordered.
+
+mod config;
+mod congestion;
+mod connection;
+mod endpoint;
+mod event;
+mod receive;
+mod rtt;
+mod schedule;
+mod send;
+mod stream;
+
+pub use config::Config;
+pub use connection::Stats;
+pub use endpoint::{Endpoint, Outgoing};
+pub use event::{CloseReason, ConnectError, DatagramError, Event, ListenError, SendError};
+pub use stream::{Stream, StreamId};
+
+/// Bytes in the longest message that is sent (`spec/10` A.2). Longer ones are received.
+pub const MAX_MESSAGE: usize = 1024;

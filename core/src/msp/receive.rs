@@ -1,0 +1,240 @@
+//! The receiving half of a connection: puts messages in order and keeps them until they are consumed.
+
+use crate::Seq;
+use alloc::collections::VecDeque;
+use bytes::Bytes;
+
+/// Messages that a stream may keep even when the memory that all streams share is used up.
+const GUARANTEED: usize = 8;
+
+#[derive(Debug)]
+struct Segment {
+    payload: Bytes,
+    shutdown: bool,
+}
+
+/// What became of a received segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Insertion {
+    /// It extends what can be received in order.
+    InOrder,
+    /// It is kept until earlier ones come.
+    OutOfOrder,
+    /// It was known already.
+    Duplicate,
+    /// There is no room for it, or it lies beyond the end of the stream.
+    Dropped,
+}
+
+/// Segments from the first one that is not consumed.
+#[derive(Debug)]
+pub(crate) struct ReceiveBuffer {
+    /// Slot 0 is the next segment to consume.
+    slots: VecDeque<Option<Segment>>,
+    next: Seq,
+    /// How many slots from the first one on are filled.
+    in_order: usize,
+    bytes: usize,
+    window: usize,
+    /// The number of the last segment, once it is known.
+    last: Option<Seq>,
+    /// The last segment was consumed.
+    finished: bool,
+}
+
+impl ReceiveBuffer {
+    pub(crate) const fn new(window: usize) -> Self {
+        Self {
+            slots: VecDeque::new(),
+            next: Seq(0),
+            in_order: 0,
+            bytes: 0,
+            window,
+            last: None,
+            finished: false,
+        }
+    }
+
+    /// The cumulative acknowledgment: the last segment that was consumed.
+    pub(crate) const fn ack(&self) -> Seq {
+        self.next.previous()
+    }
+
+    /// Bytes kept.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Everything the peer sends was consumed.
+    pub(crate) const fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Everything the peer sends has arrived.
+    pub(crate) fn is_complete(&self) -> bool {
+        let newest = (self.next + self.in_order as u16).previous();
+        self.finished || (self.in_order > 0 && self.last == Some(newest))
+    }
+
+    /// Something is missing before a segment that arrived.
+    pub(crate) fn has_hole(&self) -> bool {
+        self.slots.len() > self.in_order
+    }
+
+    /// Takes a segment. `memory` is what all streams together may still keep.
+    pub(crate) fn insert(&mut self, seq: Seq, payload: Bytes, shutdown: bool, memory: usize) -> Insertion {
+        let distance = seq - self.next;
+        if distance < 0 || self.finished {
+            return Insertion::Duplicate;
+        }
+        let index = distance as usize;
+        if self.slots.get(index).is_some_and(Option::is_some) {
+            return Insertion::Duplicate;
+        }
+        let beyond_end = self.last.is_some_and(|last| last.is_before(seq));
+        // Near the front there is always room, so that every stream moves on.
+        if index >= self.window || beyond_end || (payload.len() > memory && index >= GUARANTEED) {
+            return Insertion::Dropped;
+        }
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, || None);
+        }
+        if shutdown {
+            self.end_at(seq);
+        }
+        self.bytes += payload.len();
+        self.slots[index] = Some(Segment { payload, shutdown });
+        let before = self.in_order;
+        while self.slots.get(self.in_order).is_some_and(Option::is_some) {
+            self.in_order += 1;
+        }
+        let advanced = self.in_order > before;
+        self.skip_empty();
+        if advanced { Insertion::InOrder } else { Insertion::OutOfOrder }
+    }
+
+    /// Messages that can be consumed, in order. Empty ones deliver nothing and are not among them.
+    pub(crate) fn peek(&self) -> impl Iterator<Item = &Bytes> {
+        let filled = self.slots.iter().take(self.in_order).flatten();
+        filled.map(|segment| &segment.payload).filter(|payload| !payload.is_empty())
+    }
+
+    pub(crate) const fn is_readable(&self) -> bool {
+        self.in_order > 0
+    }
+
+    /// Segments that can be consumed, empty ones included.
+    pub(crate) const fn in_order(&self) -> usize {
+        self.in_order
+    }
+
+    /// Consumes the next message.
+    pub(crate) fn pop(&mut self) -> Option<Bytes> {
+        let message = self.pop_segment()?;
+        self.skip_empty();
+        Some(message)
+    }
+
+    /// Forgets what is out of order: the missing segments will not come any more.
+    pub(crate) fn truncate(&mut self) {
+        for segment in self.slots.drain(self.in_order..).flatten() {
+            self.bytes -= segment.payload.len();
+        }
+    }
+
+    fn pop_segment(&mut self) -> Option<Bytes> {
+        if self.in_order == 0 {
+            return None;
+        }
+        let segment = self.slots.pop_front()??;
+        self.in_order -= 1;
+        self.next = self.next.next();
+        self.bytes -= segment.payload.len();
+        if segment.shutdown {
+            self.finished = true;
+            self.slots.clear();
+            (self.in_order, self.bytes) = (0, 0);
+        }
+        Some(segment.payload)
+    }
+
+    /// An empty message is consumed by itself (`spec/10` A.9).
+    fn skip_empty(&mut self) {
+        while self.slots.front().is_some_and(|slot| slot.as_ref().is_some_and(|s| s.payload.is_empty())) {
+            self.pop_segment();
+        }
+    }
+
+    /// Nothing follows `last`; what claimed to is dropped.
+    fn end_at(&mut self, last: Seq) {
+        self.last = Some(last);
+        let keep = (last - self.next).max(0) as usize + 1;
+        for segment in self.slots.drain(keep.min(self.slots.len())..).flatten() {
+            self.bytes -= segment.payload.len();
+        }
+        self.in_order = self.in_order.min(keep);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn insert(buffer: &mut ReceiveBuffer, seq: u16, text: &'static str) -> Insertion {
+        buffer.insert(Seq(seq), Bytes::from_static(text.as_bytes()), false, usize::MAX)
+    }
+
+    #[test]
+    fn acknowledges_what_is_consumed_in_order() {
+        let mut buffer = ReceiveBuffer::new(8);
+        assert_eq!(buffer.ack(), Seq(0xffff));
+        assert_eq!(insert(&mut buffer, 1, "b"), Insertion::OutOfOrder);
+        assert!(buffer.has_hole() && !buffer.is_readable());
+        assert_eq!(insert(&mut buffer, 0, "a"), Insertion::InOrder);
+        assert_eq!(insert(&mut buffer, 0, "a"), Insertion::Duplicate);
+        assert_eq!(buffer.ack(), Seq(0xffff));
+        assert_eq!(buffer.peek().map(|m| &m[..]).collect::<Vec<_>>(), [b"a", b"b"]);
+        assert_eq!(buffer.pop().as_deref(), Some(&b"a"[..]));
+        assert_eq!(buffer.ack(), Seq(0));
+        assert_eq!(insert(&mut buffer, 0, "a"), Insertion::Duplicate);
+        assert_eq!(buffer.pop().as_deref(), Some(&b"b"[..]));
+        assert_eq!((buffer.pop(), buffer.ack(), buffer.bytes()), (None, Seq(1), 0));
+    }
+
+    #[test]
+    fn keeps_no_more_than_the_window_and_the_memory() {
+        let mut buffer = ReceiveBuffer::new(16);
+        assert_eq!(insert(&mut buffer, 15, "x"), Insertion::OutOfOrder);
+        assert_eq!(insert(&mut buffer, 16, "x"), Insertion::Dropped);
+        assert_eq!(insert(&mut buffer, 0x7fff, "x"), Insertion::Dropped);
+        let payload = Bytes::from_static(b"xyz");
+        assert_eq!(buffer.insert(Seq(8), payload.clone(), false, 2), Insertion::Dropped);
+        assert_eq!(buffer.insert(Seq(7), payload, false, 2), Insertion::OutOfOrder);
+    }
+
+    #[test]
+    fn ends_where_the_peer_says() {
+        let mut buffer = ReceiveBuffer::new(16);
+        insert(&mut buffer, 3, "beyond");
+        assert_eq!(buffer.insert(Seq(2), Bytes::new(), true, usize::MAX), Insertion::OutOfOrder);
+        assert_eq!(insert(&mut buffer, 4, "beyond"), Insertion::Dropped);
+        insert(&mut buffer, 1, "");
+        insert(&mut buffer, 0, "a");
+        assert!(buffer.is_complete() && !buffer.is_finished());
+        assert_eq!(buffer.pop().as_deref(), Some(&b"a"[..]));
+        assert!(buffer.is_finished() && buffer.is_complete());
+        assert_eq!((buffer.ack(), buffer.bytes(), buffer.pop()), (Seq(2), 0, None));
+        assert_eq!(insert(&mut buffer, 3, "late"), Insertion::Duplicate);
+    }
+
+    #[test]
+    fn sequence_numbers_wrap() {
+        let mut buffer = ReceiveBuffer::new(4);
+        for n in 0..0x2_0003_u32 {
+            assert_eq!(insert(&mut buffer, n as u16, "x"), Insertion::InOrder);
+            assert!(buffer.pop().is_some());
+        }
+        assert_eq!(buffer.ack(), Seq(2));
+    }
+}

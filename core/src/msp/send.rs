@@ -1,0 +1,318 @@
+//! The sending half of a connection: what is queued, on its way, and lost.
+//!
+//! MSP acknowledges cumulatively and not selectively, so the first unacknowledged segment is the only one
+//! whose fate the peer tells. It is taken for lost
+//!
+//! * when packets of the peer keep acknowledging only what comes before it, a round trip and a reordering
+//!   window after it was last sent (the time rule of RACK, RFC 8985, on the only evidence there is), or
+//! * when the retransmission timeout runs out (RFC 6298).
+//!
+//! After a timeout, the segments behind it are resent in growing groups (go-back-N with slow start), because
+//! a blackout usually took them all.
+
+use super::rtt::RoundTrip;
+use crate::{Instant, Seq};
+use alloc::collections::VecDeque;
+use bytes::Bytes;
+use core::time::Duration;
+
+/// Reordering window: this fraction of the round-trip time, times a multiplier that grows when segments
+/// were resent in vain.
+const REORDERING_FRACTION: u32 = 4;
+const MAX_REORDERING: u32 = 8;
+/// Peers and runtimes delay acknowledgments by about this much.
+const ACK_DELAY: Duration = Duration::from_millis(5);
+
+#[derive(Debug)]
+struct Segment {
+    payload: Bytes,
+    shutdown: bool,
+    /// When it was last sent, and how often.
+    sent_at: Instant,
+    transmissions: u32,
+    lost: bool,
+}
+
+/// What happens after loss until everything that was on its way then is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Recovery {
+    /// Nothing is known to be lost.
+    None,
+    /// Repeated acknowledgments told of a loss when `end` was the newest segment. An acknowledgment before
+    /// `end` uncovers the next loss (NewReno, RFC 6582).
+    Fast { end: Seq },
+    /// The timeout ran out when `end` was the newest segment; each further acknowledgment up to it lets
+    /// `group` more segments be resent.
+    Timeout { end: Seq, group: usize },
+}
+
+/// Segments from the first unacknowledged one to the last one queued.
+#[derive(Debug)]
+pub(crate) struct SendBuffer {
+    segments: VecDeque<Segment>,
+    /// The number of the first segment in the buffer.
+    base: Seq,
+    /// How many of them have been sent at least once.
+    sent: usize,
+    /// How many of the sent ones are marked lost.
+    lost: usize,
+    /// Segments beyond the first one that have arrived, as far as repeated acknowledgments tell.
+    arrived_beyond: usize,
+    /// Whether the peer has repeated its acknowledgment since the first segment became the first.
+    repeated: bool,
+    recovery: Recovery,
+    /// When the retransmission timer was last restarted.
+    timer_start: Instant,
+    reordering: u32,
+    finished: bool,
+}
+
+/// What a cumulative acknowledgment brought.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Acknowledged {
+    /// Segments that left the buffer.
+    pub(crate) count: usize,
+    /// A round trip, from a segment that was sent once and did not wait for another.
+    pub(crate) round_trip: Option<Duration>,
+}
+
+/// Whether a segment can be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// There is none.
+    Idle,
+    /// There is one, but the congestion window is used up.
+    Limited,
+    /// There is one.
+    Ready,
+}
+
+/// A segment to put on the wire.
+#[derive(Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) seq: Seq,
+    pub(crate) payload: &'a [u8],
+    pub(crate) shutdown: bool,
+    pub(crate) retransmission: bool,
+}
+
+impl SendBuffer {
+    pub(crate) const fn new() -> Self {
+        Self {
+            segments: VecDeque::new(),
+            base: Seq(0),
+            sent: 0,
+            lost: 0,
+            arrived_beyond: 0,
+            repeated: false,
+            recovery: Recovery::None,
+            timer_start: Instant::ZERO,
+            reordering: 1,
+            finished: false,
+        }
+    }
+
+    /// Segments queued or unacknowledged.
+    pub(crate) fn len(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// The first unacknowledged segment.
+    pub(crate) const fn base(&self) -> Seq {
+        self.base
+    }
+
+    pub(crate) const fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Everything was acknowledged, the end of the stream included.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.finished && self.segments.is_empty()
+    }
+
+    /// Only the end of the stream is unacknowledged; every message has arrived.
+    pub(crate) fn lacks_only_shutdown(&self) -> bool {
+        self.finished && self.segments.len() <= 1
+    }
+
+    pub(crate) fn push(&mut self, payload: Bytes) {
+        self.push_segment(payload, false);
+    }
+
+    /// Queues the end of the stream. It is a segment of its own: if the peer forgets the connection when it
+    /// has received it, no message is in doubt (`spec/10` A.6).
+    pub(crate) fn finish(&mut self) {
+        if !self.finished {
+            self.finished = true;
+            self.push_segment(Bytes::new(), true);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self { base: self.base, finished: self.finished, ..Self::new() };
+    }
+
+    /// Takes the acknowledgment of everything up to `ack`. `repeats` says that the packet may have been sent
+    /// because a later segment arrived: it carried no data.
+    pub(crate) fn on_ack(
+        &mut self,
+        now: Instant,
+        ack: Seq,
+        repeats: bool,
+        round_trip: &RoundTrip,
+    ) -> Acknowledged {
+        let count = (ack - self.base.previous()).max(0) as usize;
+        if count > self.sent || ack.is_before(self.base.previous()) {
+            return Acknowledged::default(); // of what was never sent, or old
+        }
+        if count == 0 {
+            if self.sent > 0 {
+                self.repeated = true;
+                if repeats {
+                    self.arrived_beyond = (self.arrived_beyond + 1).min(self.sent - 1);
+                }
+            }
+            return Acknowledged::default();
+        }
+        let once = self.segments.iter().take(count).all(|segment| segment.transmissions == 1);
+        let waited = self.repeated;
+        self.detect_spurious(now, round_trip);
+        let mut sent_at = now;
+        for segment in self.segments.drain(..count) {
+            self.lost -= usize::from(segment.lost);
+            sent_at = segment.sent_at;
+        }
+        self.base = self.base + count as u16;
+        self.sent -= count;
+        // Those behind the first one were among the arrived, now they are acknowledged.
+        self.arrived_beyond = self.arrived_beyond.saturating_sub(count - 1).min(self.sent.saturating_sub(1));
+        self.repeated = self.arrived_beyond > 0;
+        self.timer_start = now;
+        self.continue_recovery(now, ack, round_trip);
+        Acknowledged { count, round_trip: (once && !waited).then(|| now - sent_at) }
+    }
+
+    /// When [`SendBuffer::on_timeout`] has something to do.
+    pub(crate) fn timeout(&self, round_trip: &RoundTrip) -> Option<Instant> {
+        let first = self.segments.front().filter(|first| self.sent > 0 && !first.lost)?;
+        let timeout = self.timer_start + round_trip.timeout();
+        let early = self.repeated.then(|| first.sent_at + self.loss_delay(first, round_trip));
+        Some(early.map_or(timeout, |early| early.min(timeout)))
+    }
+
+    /// Marks what is taken for lost by `now`. Returns whether the retransmission timeout ran out.
+    pub(crate) fn on_timeout(&mut self, now: Instant, round_trip: &RoundTrip) -> bool {
+        let Some(first) = self.segments.front().filter(|first| self.sent > 0 && !first.lost) else {
+            return false;
+        };
+        if now >= self.timer_start + round_trip.timeout() {
+            self.recovery = Recovery::Timeout { end: self.newest(), group: 1 };
+            self.arrived_beyond = 0;
+            self.timer_start = now;
+            self.mark_lost(1, now);
+            return true;
+        }
+        if self.repeated && now >= first.sent_at + self.loss_delay(first, round_trip) {
+            if self.recovery == Recovery::None {
+                self.recovery = Recovery::Fast { end: self.newest() };
+            }
+            self.mark_lost(1, now);
+            self.timer_start = now;
+        }
+        false
+    }
+
+    /// Whether there is a segment to send within `window`.
+    pub(crate) fn readiness(&self, window: usize) -> Readiness {
+        if self.lost > 0 {
+            Readiness::Ready
+        } else if self.sent == self.segments.len() {
+            Readiness::Idle
+        } else if self.in_flight() < window {
+            Readiness::Ready
+        } else {
+            Readiness::Limited
+        }
+    }
+
+    /// The next segment to send, now counted as sent: the first lost one, else the first new one. The caller
+    /// has asked [`SendBuffer::readiness`].
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Outgoing<'_>> {
+        let index =
+            if self.lost > 0 { self.segments.iter().position(|segment| segment.lost)? } else { self.sent };
+        let seq = self.base + index as u16;
+        if self.sent == 0 {
+            self.timer_start = now;
+        }
+        let segment = self.segments.get_mut(index)?;
+        let retransmission = segment.lost;
+        if retransmission {
+            segment.lost = false;
+            self.lost -= 1;
+        } else {
+            self.sent += 1;
+        }
+        segment.sent_at = now;
+        segment.transmissions = segment.transmissions.saturating_add(1);
+        Some(Outgoing { seq, payload: &segment.payload, shutdown: segment.shutdown, retransmission })
+    }
+
+    /// The newest segment that was sent.
+    pub(crate) fn newest(&self) -> Seq {
+        (self.base + self.sent as u16).previous()
+    }
+
+    /// Segments that are probably on their way.
+    pub(crate) const fn in_flight(&self) -> usize {
+        self.sent.saturating_sub(self.lost + self.arrived_beyond)
+    }
+
+    fn push_segment(&mut self, payload: Bytes, shutdown: bool) {
+        let sent_at = Instant::ZERO;
+        self.segments.push_back(Segment { payload, shutdown, sent_at, transmissions: 0, lost: false });
+    }
+
+    /// How long after its last transmission the first segment is taken for lost when the peer repeats its
+    /// acknowledgment. Each further transmission doubles it: a peer whose application does not read repeats
+    /// acknowledgments too.
+    fn loss_delay(&self, first: &Segment, round_trip: &RoundTrip) -> Duration {
+        let Some(smoothed) = round_trip.smoothed() else { return round_trip.timeout() };
+        let window =
+            (smoothed * self.reordering / REORDERING_FRACTION).max(round_trip.variation() * 2).max(ACK_DELAY);
+        let doublings = first.transmissions.saturating_sub(1).min(8);
+        (smoothed + window).saturating_mul(1 << doublings).min(round_trip.timeout())
+    }
+
+    /// Marks the first `count` sent segments lost, as far as they were not sent only just now.
+    fn mark_lost(&mut self, count: usize, sent_before: Instant) {
+        for segment in self.segments.iter_mut().take(count.min(self.sent)) {
+            if !segment.lost && segment.sent_at <= sent_before {
+                segment.lost = true;
+                self.lost += 1;
+            }
+        }
+    }
+
+    /// A retransmission that is acknowledged sooner than the path allows was in vain: the original was only
+    /// late. Such a path gets a wider reordering window.
+    fn detect_spurious(&mut self, now: Instant, round_trip: &RoundTrip) {
+        let (Some(first), Some(minimum)) = (self.segments.front(), round_trip.minimum()) else { return };
+        if first.transmissions > 1 && now - first.sent_at < minimum / 2 {
+            self.reordering = (self.reordering * 2).min(MAX_REORDERING);
+        }
+    }
+
+    fn continue_recovery(&mut self, now: Instant, ack: Seq, round_trip: &RoundTrip) {
+        match self.recovery {
+            Recovery::Fast { end } if ack.is_before(end) => self.repeated = true,
+            Recovery::Timeout { end, group } if ack.is_before(end) => {
+                let group = group * 2;
+                self.recovery = Recovery::Timeout { end, group };
+                let count = group.min((end - ack).max(0) as usize);
+                self.mark_lost(count, now - round_trip.smoothed().unwrap_or_default());
+            }
+            _ => self.recovery = Recovery::None,
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The handle of one stream.
+
+use super::MAX_MESSAGE;
+use super::connection::Stats;
+use super::event::{CloseReason, SendError};
+use super::schedule::{Schedule, Slot};
+use crate::{Addr, Instant};
+use bytes::Bytes;
+use core::fmt;
+
+/// Names a stream of one [`Endpoint`](super::Endpoint). Never used again after the stream has ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub(super) u64);
+
+impl fmt::Debug for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stream {}", self.0)
+    }
+}
+
+/// A stream, borrowed from its [`Endpoint`](super::Endpoint).
+///
+/// Messages keep their boundaries. Consuming a message acknowledges it, so a receiver that stops calling
+/// [`Stream::recv`] stops the sender: that is the flow control of MSP.
+#[derive(Debug)]
+pub struct Stream<'a> {
+    pub(super) id: StreamId,
+    pub(super) slot: &'a mut Slot,
+    pub(super) schedule: &'a mut Schedule,
+}
+
+impl Stream<'_> {
+    /// Its name.
+    #[must_use]
+    pub const fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// The other end.
+    #[must_use]
+    pub fn peer(&self) -> Addr {
+        self.slot.connection.peer
+    }
+
+    /// Queues one message of 1 to [`MAX_MESSAGE`] bytes, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`]; the message was not queued then.
+    pub fn send(&mut self, now: Instant, message: Bytes) -> Result<(), SendError> {
+        let connection = &mut self.slot.connection;
+        if let Some(reason) = connection.closed() {
+            return Err(SendError::Closed(reason));
+        } else if connection.send.is_finished() {
+            return Err(SendError::Finished);
+        } else if message.is_empty() {
+            return Err(SendError::Empty);
+        } else if message.len() > MAX_MESSAGE {
+            return Err(SendError::TooLarge { max: MAX_MESSAGE });
+        } else if connection.capacity() == 0 {
+            self.slot.wants_to_write = true;
+            return Err(SendError::WouldBlock);
+        }
+        connection.send.push(message);
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Messages that [`Stream::send`] takes now. When it is 0, [`Event::Writable`](super::Event::Writable)
+    /// follows only a refused `send`.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        let connection = &self.slot.connection;
+        let open = connection.closed().is_none() && !connection.send.is_finished();
+        if open { connection.capacity() } else { 0 }
+    }
+
+    /// Messages queued here that the peer has not acknowledged, the end of the stream counted as one.
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.slot.connection.send.len()
+    }
+
+    /// The messages that [`Stream::recv`] will return, without consuming them.
+    pub fn peek(&self) -> impl Iterator<Item = &Bytes> {
+        self.slot.connection.receive.peek()
+    }
+
+    /// Consumes the next message, and so acknowledges it.
+    pub fn recv(&mut self, now: Instant) -> Option<Bytes> {
+        let now = self.schedule.advance(now);
+        let message = self.slot.connection.pop(now);
+        self.settle(now);
+        message
+    }
+
+    /// Whether the peer has finished and every message of it was consumed.
+    #[must_use]
+    pub fn recv_finished(&self) -> bool {
+        self.slot.connection.receive.is_finished()
+    }
+
+    /// Ends this direction once everything queued has been sent; the other stays open. Doing it twice, or
+    /// after the end, does nothing.
+    pub fn finish(&mut self, now: Instant) {
+        self.slot.connection.finish();
+        self.settle(now);
+    }
+
+    /// Aborts the stream: both ends lose what is not delivered yet.
+    pub fn reset(&mut self, now: Instant) {
+        let now = self.schedule.advance(now);
+        self.slot.connection.abort(now, CloseReason::Reset);
+        self.slot.abandoned = true;
+        self.settle(now);
+    }
+
+    /// Figures about it.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.slot.connection.stats()
+    }
+
+    fn settle(&mut self, now: Instant) {
+        self.schedule.advance(now);
+        self.schedule.settle(self.id, self.slot);
+    }
+}
