@@ -177,6 +177,12 @@ impl Addr {
     pub const fn new(sid: Sid, port: Port) -> Self {
         Self { sid, port }
     }
+
+    /// Whether nobody can be reached there: a reserved identity, or port 0.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.sid.is_reserved() || self.port.get() == 0
+    }
 }
 
 impl fmt::Display for Addr {

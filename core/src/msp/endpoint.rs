@@ -107,7 +107,7 @@ impl Endpoint {
     /// If there are too many streams, or `remote` cannot be anybody's address.
     pub fn connect(&mut self, now: Instant, remote: Addr) -> Result<StreamId, ConnectError> {
         let now = self.schedule.advance(now);
-        if remote.sid.is_reserved() || remote.port.get() == 0 {
+        if remote.is_reserved() {
             return Err(ConnectError::InvalidAddress(remote));
         }
         let Some(local) = self.ephemeral_port(remote).filter(|_| self.has_room()) else {

@@ -12,6 +12,14 @@ use core::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub(super) u64);
 
+impl StreamId {
+    /// Its number. A stream that begins later has a larger one.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
 impl fmt::Debug for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "stream {}", self.0)
@@ -29,7 +37,7 @@ pub struct Stream<'a> {
     pub(super) schedule: &'a mut Schedule,
 }
 
-impl Stream<'_> {
+impl<'a> Stream<'a> {
     /// Its name.
     #[must_use]
     pub const fn id(&self) -> StreamId {
@@ -83,6 +91,11 @@ impl Stream<'_> {
 
     /// The messages that [`Stream::recv`] will return, without consuming them.
     pub fn peek(&self) -> impl Iterator<Item = &Bytes> {
+        self.slot.connection.receive.peek()
+    }
+
+    /// Like [`Stream::peek`], for as long as the endpoint is borrowed.
+    pub fn into_peek(self) -> impl Iterator<Item = &'a Bytes> {
         self.slot.connection.receive.peek()
     }
 
