@@ -69,7 +69,7 @@ impl Nonces {
     }
 
     /// A nonce that was never given before.
-    pub fn next(&mut self) -> [u8; 24] {
+    pub fn generate(&mut self) -> [u8; 24] {
         let mut nonce = [0; 24];
         nonce[..16].copy_from_slice(&self.prefix);
         nonce[16..].copy_from_slice(&self.counter.to_be_bytes());
@@ -109,7 +109,7 @@ mod tests {
         for seed in 0..10 {
             let mut nonces = Nonces::new(&mut Rng::new([seed; 32]));
             for _ in 0..1000 {
-                let nonce = nonces.next();
+                let nonce = nonces.generate();
                 assert_eq!(nonce[0] & 0x80, 0);
                 assert!(seen.insert(nonce));
             }

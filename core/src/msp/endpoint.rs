@@ -242,10 +242,19 @@ impl Endpoint {
     /// When to call [`Endpoint::handle_timeout`]; the last time seen while there is something to take.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.schedule.has_events() || self.has_transmit(|_| true) {
-            return Some(self.schedule.now);
+        if self.has_events() || self.has_transmit(|_| true) {
+            return Some(self.now());
         }
         self.next_timer()
+    }
+
+    /// The last time seen.
+    pub(crate) const fn now(&self) -> Instant {
+        self.schedule.now
+    }
+
+    pub(crate) fn has_events(&self) -> bool {
+        self.schedule.has_events()
     }
 
     /// When the next timer is due, whatever waits to be taken.

@@ -316,3 +316,7 @@ impl SendBuffer {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "send_tests.rs"]
+mod tests;
