@@ -1,6 +1,7 @@
 //! Bodies of the fuzz targets, also replayed over the committed corpus by `cargo test`.
 
-use crate::wire::msp;
+use crate::wire::address::{Address, explain_items};
+use crate::wire::{linkstate, mdp, msp, overlay};
 use alloc::vec::Vec;
 
 /// Every parser accepts any bytes, and what it made of them reads back the same.
@@ -15,4 +16,47 @@ pub fn wire(input: &[u8]) {
         assert_eq!(emitted.len(), repr.buffer_len());
         assert_eq!(msp::Repr::parse(&emitted), Ok(repr));
     }
+    if let Ok(repr) = mdp::Repr::parse(input) {
+        let mut emitted = Vec::new();
+        repr.emit(&mut emitted);
+        assert_eq!(emitted.len(), repr.buffer_len());
+        assert_eq!(mdp::Repr::parse(&emitted), Ok(repr));
+    }
+    overlay_packet(input);
+    link_state(input);
+    for item in explain_items(input) {
+        let mut emitted = Vec::new();
+        item.emit(&mut emitted);
+        assert_eq!(emitted.len(), item.buffer_len());
+        assert_eq!(Address::parse(&emitted), Ok((item, &[][..])));
+    }
+}
+
+fn overlay_packet(input: &[u8]) {
+    let Ok(packet) = overlay::Packet::parse(input) else { return };
+    let mut emitted = Vec::new();
+    packet.header().emit(&mut emitted);
+    assert_eq!(emitted.len(), packet.header().buffer_len());
+    let mut frames = Vec::new();
+    for frame in packet.frames().map_while(Result::ok) {
+        let start = emitted.len();
+        frame.emit(packet.header().encapsulation, &mut emitted);
+        assert_eq!(emitted.len() - start, frame.buffer_len(packet.header().encapsulation));
+        frames.push(frame);
+    }
+    let again = overlay::Packet::parse(&emitted);
+    assert_eq!(again.as_ref().map(overlay::Packet::header), Ok(packet.header()));
+    assert_eq!(again.map(|packet| packet.frames().collect()), Ok(Ok(frames)));
+}
+
+fn link_state(input: &[u8]) {
+    let mut emitted = Vec::new();
+    let mut records = Vec::new();
+    for record in linkstate::Repr::parse_all(input).flatten() {
+        let start = emitted.len();
+        record.emit(&mut emitted);
+        assert_eq!(emitted.len() - start, record.buffer_len());
+        records.push(record);
+    }
+    assert_eq!(linkstate::Repr::parse_all(&emitted).collect::<Result<Vec<_>, _>>(), Ok(records));
 }

@@ -4,8 +4,11 @@
 //! `buffer_len`. Parsers are total: any bytes give a value or a [`DecodeError`]. What `emit` writes,
 //! `parse` reads back.
 
+pub mod address;
+pub mod linkstate;
 pub mod mdp;
 pub mod msp;
+pub mod overlay;
 
 use core::fmt;
 
