@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use core::time::Duration;
 use msp_core::Protection::{Clear, Encrypted, Signed};
-use msp_core::msp::{CloseReason, Config, Event, SendError, StreamId};
+use msp_core::msp::{CloseReason, Config, DatagramError, Event, SendError, StreamId};
 use msp_core::testing::{Pair, Side, seed};
 use msp_core::{Addr, Port, Sid};
 
@@ -320,6 +320,22 @@ fn a_restarted_peer_is_noticed() {
     deliver(&mut pair, b"\x04\xff\xff\x00\x00other");
     assert_eq!(pair.close_reason(Side::B, b), Some(CloseReason::PeerRestarted));
     assert_eq!(pair.close_reason(Side::A, a), Some(CloseReason::PeerReset));
+}
+
+#[test]
+fn a_late_copy_of_the_first_packet_opens_nothing() {
+    let mut pair = Pair::new(seed(23), |link| link.delay(ms(10)));
+    let (a, b) = established(&mut pair);
+    let (now, peer) = (pair.now, pair.stream(Side::B, b).peer());
+    pair.stream(Side::A, a).reset(now);
+    pair.run(ms(1000));
+    let deliver = |pair: &mut Pair| {
+        let packet = Bytes::from_static(b"\x04\xff\xff\x00\x00hello");
+        pair.ends[1].handle_datagram(pair.now, peer, Pair::PORT.into(), Encrypted, &packet)
+    };
+    assert_eq!(deliver(&mut pair), Err(DatagramError::Refused));
+    pair.run(ms(10_000));
+    assert_eq!(deliver(&mut pair), Ok(()), "the ports may be used again");
 }
 
 #[test]

@@ -75,7 +75,7 @@ pub struct Stats {
 pub(crate) struct Connection {
     pub(crate) local: Port,
     pub(crate) peer: Addr,
-    role: Role,
+    pub(crate) role: Role,
     wire: Wire,
     closed: Option<CloseReason>,
     pub(crate) send: SendBuffer,

@@ -49,6 +49,8 @@ pub struct Endpoint {
     slots: BTreeMap<StreamId, Slot>,
     index: BTreeMap<(Port, Addr), StreamId>,
     schedule: Schedule,
+    /// Streams that were accepted and have ended lately, the latest first.
+    ended: VecDeque<(Instant, Port, Addr)>,
     refusals: VecDeque<Outgoing>,
     /// When the refusals sent so far would all have left at the limited rate.
     refusals_drained: Instant,
@@ -67,6 +69,7 @@ impl Endpoint {
             slots: BTreeMap::new(),
             index: BTreeMap::new(),
             schedule: Schedule::default(),
+            ended: VecDeque::new(),
             refusals: VecDeque::new(),
             refusals_drained: Instant::ZERO,
             next_id: 0,
@@ -281,7 +284,8 @@ impl Endpoint {
             Repr::Stop => return Err(DatagramError::UnknownStream), // answering would never end
             Repr::Bare { first } | Repr::Ack { first, .. } | Repr::Data { first, .. } => first,
         };
-        if first && self.listeners.contains(&to) && self.has_room() {
+        let is_new = first && !self.has_ended_lately(now, to, from);
+        if is_new && self.listeners.contains(&to) && self.has_room() {
             let stream = self.open(now, Role::Listener, to, from);
             self.schedule.push_event(Event::Accepted { stream, peer: from, port: to });
             return Ok(stream);
@@ -306,9 +310,22 @@ impl Endpoint {
             && slot.is_dead()
         {
             self.schedule.remove(id, slot);
-            self.index.remove(&(slot.connection.local, slot.connection.peer));
+            let (local, peer) = (slot.connection.local, slot.connection.peer);
+            if slot.connection.role == Role::Listener {
+                self.ended.truncate(self.config.max_streams);
+                self.ended.push_front((self.schedule.now, local, peer));
+            }
+            self.index.remove(&(local, peer));
             self.slots.remove(&id);
         }
+    }
+
+    /// Whether a packet that seems to open a stream may be a late copy of one that opened a stream which has
+    /// ended: the wire has no connection identifier to tell.
+    fn has_ended_lately(&mut self, now: Instant, local: Port, peer: Addr) -> bool {
+        let horizon = now - self.config.idle_timeout;
+        self.ended.truncate(self.ended.partition_point(|(at, ..)| *at >= horizon));
+        self.ended.iter().any(|ended| (ended.1, ended.2) == (local, peer))
     }
 
     fn refuse(&mut self, now: Instant, refusal: Outgoing) {

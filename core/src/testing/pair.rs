@@ -121,6 +121,11 @@ impl Pair {
         self.ends[side as usize].stream(id).expect("an open stream")
     }
 
+    /// A stream of one side, unless it has ended.
+    pub fn open(&mut self, side: Side, id: StreamId) -> Option<Stream<'_>> {
+        self.ends[side as usize].stream(id)
+    }
+
     /// The first stream that B has accepted.
     #[must_use]
     pub fn accepted(&self) -> Option<StreamId> {
