@@ -18,7 +18,10 @@ pub mod tunnel;
 pub mod wire;
 
 pub use addr::{Addr, ParsePortError, ParseSidError, Port, Sid};
-pub use mdp::Identity;
+pub use mdp::{
+    Datagram, Destination, Identity, InterfaceConfig, InterfaceId, Node, NodeConfig, NodeEvent, NodeStats,
+    SendDatagramError, Transmit,
+};
 pub use rng::Rng;
 pub use seq::Seq;
 pub use time::Instant;

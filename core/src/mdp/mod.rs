@@ -1,7 +1,32 @@
-//! MDP: encrypted datagrams between identities.
+//! The MDP node: encrypted datagrams between identities, over links that lose packets.
+//!
+//! [`Node`] is a leaf of the mesh (`spec/50` section 10): it finds neighbours by broadcast or at
+//! configured addresses, acknowledges and retransmits hop by hop, hands what is for nodes further away
+//! to a neighbour, and passes nothing on for others.
 
+mod config;
 mod crypto;
+mod directory;
+mod explain;
+mod history;
 mod identity;
+mod keys;
+mod linkstate;
+mod neighbour;
+mod node;
+mod outbox;
+mod receive;
+mod services;
+mod transmit;
 
+pub use config::{InterfaceConfig, NodeConfig, NodeStats};
 pub use crypto::{Nonces, SharedKey};
 pub use identity::{Identity, sid_of_signing_key, verify, verify_datagram};
+pub use node::{Datagram, Destination, InterfaceId, Node, NodeEvent, SendDatagramError, Transmit};
+
+/// One of the two ways to send on an interface. Each is a stream of packets with numbers of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Unicast,
+    Broadcast,
+}

@@ -1,0 +1,109 @@
+//! What a node can be told, and what it counts.
+
+use core::time::Duration;
+
+/// Settings of a [`Node`](super::Node). The defaults suit Wi-Fi and Ethernet and are those of the
+/// reference daemon where it has them.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// The largest UDP payload that is sent, in bytes. From 512 to 1472; 1200 by default.
+    pub mtu: usize,
+    /// Time between two announcements to each neighbour, at least 10 ms; 500 ms by default. Neighbours
+    /// forget a node after 2500 ms.
+    pub tick: Duration,
+    /// Time between two broadcasts while there are no neighbours, at least [`NodeConfig::tick`]; 5 s by
+    /// default. The first few come faster.
+    pub search_tick: Duration,
+    /// A neighbour that was silent for so long is gone, at least two ticks; 2500 ms by default.
+    pub expiry: Duration,
+    /// A frame whose sender asks for it is acknowledged after this long; 4 ms by default.
+    pub ack_delay: Duration,
+    /// A frame that could not be delivered for so long is given up; 1000 ms by default.
+    pub frame_lifetime: Duration,
+    /// Neighbours that are remembered; 64 by default.
+    pub max_neighbours: usize,
+    /// Nodes further away that are remembered; 512 by default.
+    pub max_subscribers: usize,
+    /// Datagrams that wait for one neighbour; 64 by default.
+    pub send_queue: usize,
+    /// Received datagrams that wait for [`Node::poll_datagram`](super::Node::poll_datagram); 256 by
+    /// default.
+    pub receive_queue: usize,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            mtu: 1200,
+            tick: Duration::from_millis(500),
+            search_tick: Duration::from_secs(5),
+            expiry: Duration::from_millis(2500),
+            ack_delay: Duration::from_millis(4),
+            frame_lifetime: Duration::from_millis(1000),
+            max_neighbours: 64,
+            max_subscribers: 512,
+            send_queue: 64,
+            receive_queue: 256,
+        }
+    }
+}
+
+impl NodeConfig {
+    /// Brings every setting into its range.
+    pub(super) fn clamped(mut self) -> Self {
+        self.mtu = self.mtu.clamp(512, 1472);
+        self.tick = self.tick.max(Duration::from_millis(10));
+        self.search_tick = self.search_tick.max(self.tick);
+        self.expiry = self.expiry.max(self.tick * 2);
+        self.max_neighbours = self.max_neighbours.max(1);
+        self.send_queue = self.send_queue.max(1);
+        self.receive_queue = self.receive_queue.max(1);
+        self
+    }
+}
+
+/// An interface of a [`Node`](super::Node): one UDP socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InterfaceConfig {
+    /// Whether to announce the node to everyone on the network, and to send by broadcast where a
+    /// neighbour asks for that.
+    pub broadcast: bool,
+}
+
+/// What a [`Node`](super::Node) has counted since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeStats {
+    /// UDP payloads received, whatever they were.
+    pub packets_received: u64,
+    /// UDP payloads sent.
+    pub packets_sent: u64,
+    /// Of those received, our own that a broadcast brought back.
+    pub own_packets: u64,
+    /// Packets received again, and dropped.
+    pub duplicate_packets: u64,
+    /// Packets or frames that made no sense.
+    pub malformed: u64,
+    /// Packets from a new neighbour for which there was no place.
+    pub neighbours_refused: u64,
+    /// Addresses that abbreviate no known SID, or several.
+    pub unresolved: u64,
+    /// Frames received again, and dropped.
+    pub duplicate_frames: u64,
+    /// Frames that did not come from whom they name: not opened, badly signed, or from an impossible SID.
+    pub unauthentic: u64,
+    /// Frames that nobody may send, such as an encrypted broadcast or a datagram without data.
+    pub forbidden: u64,
+    /// Datagrams for this node.
+    pub datagrams_received: u64,
+    /// Datagrams for this node that found the queue full.
+    pub datagrams_dropped: u64,
+    /// Datagrams that were handed to a neighbour.
+    pub datagrams_sent: u64,
+    /// Datagrams that were given up because there was no way, or a full queue, for too long.
+    pub datagrams_expired: u64,
+    /// Answers of the built-in services for which there was no room.
+    pub answers_dropped: u64,
+    /// Frames sent again.
+    pub retransmissions: u64,
+}

@@ -1,0 +1,113 @@
+//! Which sequence numbers were received.
+
+use crate::Instant;
+use crate::wire::linkstate::Ack;
+use core::time::Duration;
+
+/// After this long without a new number, an old one is not a duplicate but a peer that restarted and
+/// counts anew. Peers give a packet up after 1 s.
+const STALE: Duration = Duration::from_millis(1200);
+
+/// The last 64 of a stream of 8-bit sequence numbers (`spec/30` sections 2 and 3). A number that is not
+/// among them, older or newer, is new.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct History {
+    newest: u8,
+    /// Bit `k`: the number `newest - k` was received. 0: none was.
+    received: u64,
+    /// When a number was new last.
+    accepted: Instant,
+}
+
+impl History {
+    /// Whether `sequence` was received before.
+    pub(super) fn is_duplicate(&self, now: Instant, sequence: u8) -> bool {
+        let behind = self.newest.wrapping_sub(sequence);
+        behind < 64 && self.received >> behind & 1 != 0 && !self.is_stale(now)
+    }
+
+    /// Notes that `sequence` was received; gives how many numbers before it were skipped.
+    pub(super) fn record(&mut self, now: Instant, sequence: u8) -> u8 {
+        let behind = self.newest.wrapping_sub(sequence);
+        let restarted = behind < 64 && self.is_stale(now);
+        let mut skipped = 0;
+        if self.received == 0 || restarted {
+            (self.newest, self.received) = (sequence, 1);
+        } else if behind < 64 {
+            self.received |= 1 << behind;
+        } else {
+            let ahead = behind.wrapping_neg();
+            skipped = ahead - 1;
+            self.received = self.received.checked_shl(ahead.into()).unwrap_or(0) | 1;
+            self.newest = sequence;
+        }
+        self.accepted = self.accepted.max(now);
+        skipped
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.received = 0;
+    }
+
+    /// What to acknowledge, `None` if nothing was received.
+    pub(super) fn ack(&self) -> Option<Ack> {
+        (self.received != 0).then_some(Ack { sequence: self.newest, mask: (self.received >> 1) as u32 })
+    }
+
+    fn is_stale(&self, now: Instant) -> bool {
+        now - self.accepted > STALE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Instant = Instant::from_millis(10);
+
+    fn history(sequences: &[u8]) -> History {
+        let mut history = History::default();
+        for &sequence in sequences {
+            history.record(NOW, sequence);
+        }
+        history
+    }
+
+    #[test]
+    fn acknowledges_what_came() {
+        assert_eq!(history(&[]).ack(), None);
+        assert_eq!(history(&[1, 2, 3, 4, 5, 6]).ack(), Some(Ack { sequence: 6, mask: 0x1f }));
+        assert_eq!(history(&[254, 0, 1]).ack(), Some(Ack { sequence: 1, mask: 0b101 }));
+        assert_eq!(history(&[3, 1]).ack(), Some(Ack { sequence: 3, mask: 0b10 }));
+        assert_eq!(history(&[10, 200]).ack(), Some(Ack { sequence: 200, mask: 0 }), "a jump clears");
+    }
+
+    #[test]
+    fn tells_duplicates_from_numbers_that_are_new_late_or_far_away() {
+        let history = history(&[100, 102, 103]);
+        let duplicates: std::vec::Vec<u8> =
+            (0..=255).filter(|&sequence| history.is_duplicate(NOW, sequence)).collect();
+        assert_eq!(duplicates, [100, 102, 103]);
+        assert!(!History::default().is_duplicate(NOW, 0));
+    }
+
+    #[test]
+    fn counts_what_was_skipped() {
+        let mut history = History::default();
+        let skipped = [5, 6, 9, 7, 73, 72].map(|sequence| history.record(NOW, sequence));
+        assert_eq!(skipped, [0, 0, 2, 0, 63, 0]);
+    }
+
+    #[test]
+    fn a_peer_that_counts_anew_after_silence_is_heard() {
+        let mut history = history(&[100, 101]);
+        let later = NOW + STALE;
+        assert!(history.is_duplicate(later, 100));
+        let later = later + Duration::from_micros(1);
+        assert!(!history.is_duplicate(later, 100));
+        history.record(later, 100);
+        assert_eq!(history.ack(), Some(Ack { sequence: 100, mask: 0 }));
+        assert!(!history.is_duplicate(later, 101));
+    }
+}

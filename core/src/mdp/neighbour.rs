@@ -1,0 +1,359 @@
+//! What a node knows of one neighbour: how it is heard, whether it hears us, and what is on its way.
+
+use super::history::History;
+use super::outbox::{Outbox, PacketNumber};
+use super::{InterfaceId, NodeConfig, Transport};
+use crate::wire::linkstate::Ack;
+use crate::{Instant, Sid};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+use smallvec::SmallVec;
+
+/// Links of one neighbour that are remembered; more than one only if a node has several interfaces.
+const MAX_LINKS: usize = 4;
+/// An acknowledgment is due at once after this many packets: half of what it can hold (`spec/50` section 4).
+const PACKETS_PER_ACK: u8 = 16;
+/// The first announcement to a new neighbour, and the report that it is heard in another way, wait this
+/// long for what else there is to say.
+const PROMPT: Duration = Duration::from_millis(5);
+/// So many announcements to a neighbour that does not hear us yet come five times as often.
+const EAGER_ANNOUNCEMENTS: u8 = 5;
+
+/// How a neighbour came to be known. Those that are worth more cannot be displaced by others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// A packet named it.
+    Heard,
+    /// It reports that it hears us.
+    Confirmed,
+    /// It sealed a datagram with its key, or is at an address that the user configured.
+    Trusted,
+}
+
+/// One way in which the neighbour is heard: by one transport.
+#[derive(Debug, Clone, Copy, Default)]
+struct Inbound {
+    heard: Option<Instant>,
+    history: History,
+    /// Packets, lost ones included, since the last acknowledgment.
+    unreported: u8,
+}
+
+/// The neighbour's interface as it is heard on one of ours.
+#[derive(Debug)]
+struct Link {
+    interface: InterfaceId,
+    /// The number of the neighbour's interface, to be echoed to it.
+    peer_interface: u8,
+    address: SocketAddr,
+    address_heard: Instant,
+    unicast: Inbound,
+    broadcast: Inbound,
+}
+
+impl Link {
+    fn inbound(&mut self, transport: Transport) -> &mut Inbound {
+        match transport {
+            Transport::Unicast => &mut self.unicast,
+            Transport::Broadcast => &mut self.broadcast,
+        }
+    }
+}
+
+/// The way to the neighbour that it reported to work.
+#[derive(Debug, Clone, Copy)]
+struct Outbound {
+    interface: InterfaceId,
+    transport: Transport,
+    until: Instant,
+}
+
+/// How the neighbour is heard best, which is what it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Report {
+    pub(super) interface: InterfaceId,
+    pub(super) peer_interface: u8,
+    pub(super) transport: Transport,
+    pub(super) ack: Option<Ack>,
+}
+
+/// Which link-state records are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Announcement {
+    /// All of them.
+    Whole,
+    /// Only the acknowledgment.
+    Ack,
+}
+
+#[derive(Debug)]
+pub(super) struct Neighbour {
+    pub(super) sid: Sid,
+    pub(super) standing: Standing,
+    pub(super) outbox: Outbox,
+    /// Frames that it sent.
+    pub(super) frames: History,
+    /// It was heard to name us; until then, and when it asks, packets to it carry the whole SID.
+    pub(super) knows_us: bool,
+    /// The items of a please-explain frame to send.
+    pub(super) explain: Vec<u8>,
+    links: SmallVec<[Link; 1]>,
+    outbound: Option<Outbound>,
+    /// The number of the last unicast packet; `None` while they carry none.
+    unicast_number: Option<u64>,
+    reported: Option<(InterfaceId, u8, Transport)>,
+    announce_at: Instant,
+    announced: u8,
+    ack_at: Option<Instant>,
+}
+
+impl Neighbour {
+    pub(super) fn new(now: Instant, sid: Sid, standing: Standing) -> Self {
+        Self {
+            sid,
+            standing,
+            outbox: Outbox::default(),
+            frames: History::default(),
+            knows_us: false,
+            explain: Vec::new(),
+            links: SmallVec::new(),
+            outbound: None,
+            unicast_number: None,
+            reported: None,
+            announce_at: now + PROMPT,
+            announced: 0,
+            ack_at: None,
+        }
+    }
+
+    /// A packet came from it. `false`: it is one that came before.
+    pub(super) fn hear(&mut self, now: Instant, expiry: Duration, packet: &Arrival) -> bool {
+        let index = self.links.iter().position(|link| {
+            (link.interface, link.peer_interface) == (packet.interface, packet.peer_interface)
+        });
+        let index = index.unwrap_or_else(|| {
+            if self.links.len() == MAX_LINKS {
+                let oldest = self.links.iter().enumerate().min_by_key(|(_, link)| link.address_heard);
+                let oldest = oldest.map_or(0, |(index, _)| index);
+                self.links.remove(oldest);
+            }
+            self.links.push(Link {
+                interface: packet.interface,
+                peer_interface: packet.peer_interface,
+                address: packet.from,
+                address_heard: now,
+                unicast: Inbound::default(),
+                broadcast: Inbound::default(),
+            });
+            self.links.len() - 1
+        });
+        let link = &mut self.links[index];
+        // Anyone can name this neighbour as the sender: the address moves only when the old one is silent.
+        if link.address == packet.from || now - link.address_heard >= expiry {
+            (link.address, link.address_heard) = (packet.from, now);
+        }
+        let inbound = link.inbound(packet.transport);
+        inbound.heard = Some(now);
+        let is_new = match packet.sequence {
+            Some(sequence) => !inbound.history.is_duplicate(now, sequence),
+            None => {
+                // Its numbers start when it knows that we hear it: without one, it has started again.
+                inbound.history.clear();
+                true
+            }
+        };
+        if self.reported.is_some() && self.best_inbound(now, expiry) != self.reported {
+            self.announce_at = self.announce_at.min(now + PROMPT);
+        }
+        is_new
+    }
+
+    /// The packet was read: it may be acknowledged, after `delay` if it holds a frame that asks for that.
+    pub(super) fn accept(&mut self, now: Instant, packet: &Arrival, delay: Option<Duration>) {
+        let Some(sequence) = packet.sequence else { return };
+        let reported = self.reported == Some((packet.interface, packet.peer_interface, packet.transport));
+        let link = self
+            .links
+            .iter_mut()
+            .find(|link| (link.interface, link.peer_interface) == (packet.interface, packet.peer_interface));
+        let Some(inbound) = link.map(|link| link.inbound(packet.transport)) else { return };
+        let skipped = inbound.history.record(now, sequence);
+        inbound.unreported = inbound.unreported.saturating_add(skipped).saturating_add(1);
+        let due = if skipped > 0 || inbound.unreported >= PACKETS_PER_ACK {
+            Some(now)
+        } else {
+            delay.map(|delay| now + delay)
+        };
+        if let (Some(due), true) = (due, reported) {
+            self.ack_at = Some(self.ack_at.map_or(due, |at| at.min(due)));
+        }
+    }
+
+    /// It reports that it hears us, sent on `interface` by `transport`. `broadcast_number` counts the
+    /// broadcasts there. Gives whether that is news.
+    pub(super) fn confirm(
+        &mut self,
+        now: Instant,
+        expiry: Duration,
+        (interface, transport): (InterfaceId, Transport),
+        broadcast_number: &mut Option<u64>,
+        ack: Option<Ack>,
+    ) -> bool {
+        if transport == Transport::Unicast && self.address(interface).is_none() {
+            return false;
+        }
+        let news = !self.is_up(now);
+        self.outbound = Some(Outbound { interface, transport, until: now + expiry });
+        self.standing = self.standing.max(Standing::Confirmed);
+        self.knows_us |= news;
+        let number = match transport {
+            Transport::Unicast => &mut self.unicast_number,
+            Transport::Broadcast => broadcast_number,
+        };
+        // What it has counted until now is from before our start: go on from there.
+        let first = 256 + ack.map_or(0, |ack| u64::from(ack.sequence));
+        let number = *number.get_or_insert(first);
+        if let Some(ack) = ack {
+            self.outbox.acknowledge(now, PacketNumber { transport, number }, ack);
+        }
+        news
+    }
+
+    /// Whether it reports that it hears us.
+    pub(super) fn is_up(&self, now: Instant) -> bool {
+        self.outbound.is_some_and(|outbound| now < outbound.until)
+    }
+
+    /// It was up and no longer is. To be asked once.
+    pub(super) fn goes_down(&mut self, now: Instant) -> bool {
+        let down = self.outbound.is_some_and(|outbound| outbound.until <= now);
+        if down {
+            (self.outbound, self.knows_us, self.announced) = (None, false, 0);
+            if self.standing == Standing::Confirmed {
+                self.standing = Standing::Heard;
+            }
+        }
+        down
+    }
+
+    /// When it was heard last.
+    pub(super) fn heard(&self) -> Instant {
+        let times = self.links.iter().flat_map(|link| [link.unicast.heard, link.broadcast.heard]);
+        times.flatten().max().unwrap_or(Instant::ZERO)
+    }
+
+    /// Whether it is heard from `address` on `interface`.
+    pub(super) fn is_at(&self, interface: InterfaceId, address: SocketAddr) -> bool {
+        self.address(interface) == Some(address)
+    }
+
+    /// Whether it is heard from any port of that host.
+    pub(super) fn is_at_host(&self, address: SocketAddr) -> bool {
+        self.links.iter().any(|link| link.address.ip() == address.ip())
+    }
+
+    fn address(&self, interface: InterfaceId) -> Option<SocketAddr> {
+        self.links.iter().find(|link| link.interface == interface).map(|link| link.address)
+    }
+
+    /// Where and how to send to it: as it reported; else to where it was heard from.
+    pub(super) fn path(
+        &self,
+        now: Instant,
+        expiry: Duration,
+    ) -> Option<(InterfaceId, Transport, SocketAddr)> {
+        let (interface, transport) = match self.outbound {
+            Some(outbound) if now < outbound.until => (outbound.interface, outbound.transport),
+            _ => (self.best_inbound(now, expiry).map(|(interface, ..)| interface)?, Transport::Unicast),
+        };
+        let address = self.address(interface).or_else(|| self.links.first().map(|link| link.address))?;
+        Some((interface, transport, address))
+    }
+
+    /// The number for the next unicast packet, `None` if it goes without.
+    pub(super) fn count_unicast(&mut self) -> Option<u64> {
+        let number = self.unicast_number.as_mut()?;
+        *number += 1;
+        Some(*number)
+    }
+
+    /// Unicast is preferred, and among links the one known longest, so that it does not change to and fro.
+    fn best_inbound(&self, now: Instant, expiry: Duration) -> Option<(InterfaceId, u8, Transport)> {
+        let alive = |inbound: &Inbound| inbound.heard.is_some_and(|heard| now - heard < expiry);
+        let unicast = self.links.iter().find(|link| alive(&link.unicast));
+        let broadcast = || self.links.iter().find(|link| alive(&link.broadcast));
+        match unicast {
+            Some(link) => Some((link.interface, link.peer_interface, Transport::Unicast)),
+            None => broadcast().map(|link| (link.interface, link.peer_interface, Transport::Broadcast)),
+        }
+    }
+
+    /// Which announcement is due.
+    pub(super) fn due(&self, now: Instant) -> Option<Announcement> {
+        if self.announce_at <= now {
+            Some(Announcement::Whole)
+        } else if self.ack_at.is_some_and(|at| at <= now) {
+            Some(Announcement::Ack)
+        } else {
+            None
+        }
+    }
+
+    /// What to announce, which counts as done.
+    pub(super) fn announce(
+        &mut self,
+        now: Instant,
+        config: &NodeConfig,
+        announcement: Announcement,
+    ) -> Option<Report> {
+        let best = self.best_inbound(now, config.expiry);
+        if announcement == Announcement::Whole {
+            let eager = !self.is_up(now) && self.announced < EAGER_ANNOUNCEMENTS;
+            self.announce_at = now + if eager { config.tick / 5 } else { config.tick };
+            self.announced = self.announced.saturating_add(1);
+        }
+        self.ack_at = None;
+        self.reported = best;
+        let (interface, peer_interface, transport) = best?;
+        let link = self
+            .links
+            .iter_mut()
+            .find(|link| (link.interface, link.peer_interface) == (interface, peer_interface))?;
+        let inbound = link.inbound(transport);
+        inbound.unreported = 0;
+        Some(Report { interface, peer_interface, transport, ack: inbound.history.ack() })
+    }
+
+    /// Makes it hear from us at once, with the whole SID.
+    pub(super) fn introduce(&mut self, now: Instant) {
+        self.knows_us = false;
+        self.announce_at = now;
+    }
+
+    /// Whether there is anything to send.
+    pub(super) fn is_ready(&self, now: Instant) -> bool {
+        self.due(now).is_some() || !self.explain.is_empty() || self.outbox.next(now).is_some()
+    }
+
+    /// When it next needs attention.
+    pub(super) fn deadline(&self, expiry: Duration) -> Instant {
+        let mut deadline = self.announce_at.min(self.heard() + expiry);
+        let explain = (!self.explain.is_empty()).then_some(Instant::ZERO);
+        let until = self.outbound.map(|outbound| outbound.until);
+        for at in [explain, until, self.ack_at, self.outbox.deadline()].into_iter().flatten() {
+            deadline = deadline.min(at);
+        }
+        deadline
+    }
+}
+
+/// The header of a packet that came, as far as a neighbour is concerned.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    pub(super) interface: InterfaceId,
+    pub(super) from: SocketAddr,
+    pub(super) peer_interface: u8,
+    pub(super) transport: Transport,
+    pub(super) sequence: Option<u8>,
+}

@@ -1,0 +1,497 @@
+//! The node: what it is made of, and what its owner can ask of it.
+
+use super::config::{InterfaceConfig, NodeConfig, NodeStats};
+use super::directory::Directory;
+use super::keys::{Keys, Throttle};
+use super::neighbour::Neighbour;
+use super::outbox::Frame;
+use super::transmit::FrameCounter;
+use super::{Identity, Nonces, SharedKey};
+use crate::wire::mdp::{self, Protection};
+use crate::wire::overlay::FORBIDDEN_PAYLOAD_LEN;
+use crate::{Addr, Instant, Port, Rng, Sid};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::fmt;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+/// Interfaces that a packet can name (`spec/30` section 2).
+const MAX_INTERFACES: usize = 16;
+/// Datagrams that wait for a way to their destination.
+const MAX_HELD: usize = 16;
+/// Packets that wait outside of the neighbours' queues.
+const MAX_LOOSE: usize = 32;
+/// Events that wait to be taken.
+const MAX_EVENTS: usize = 256;
+/// Bytes before the payload of the longest frame: the packet's header with a whole SID, interface and
+/// sequence number, then a frame for a node further away with whole SIDs.
+const MAX_HEADERS: usize = 38 + 71;
+/// The signature after a signed datagram.
+pub(super) const SIGNATURE_LEN: usize = 64;
+
+/// One of the interfaces of a [`Node`], numbered from 0 in the order in which they were added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InterfaceId(pub u8);
+
+/// Whom a packet goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// Everyone on the interface's network.
+    Broadcast,
+    /// This address.
+    Unicast(SocketAddr),
+}
+
+/// A packet to send. Its bytes are in the buffer that was given to [`Node::poll_transmit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Transmit {
+    /// Where to send it from.
+    pub interface: InterfaceId,
+    /// Where to send it to.
+    pub to: Destination,
+}
+
+/// A received datagram.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Datagram {
+    /// Who sent it. Anyone can claim this unless it was encrypted or signed.
+    pub from: Addr,
+    /// The port that it is for.
+    pub to: Port,
+    /// How it was protected.
+    pub protection: Protection,
+    /// Sent to every node, not to this one.
+    pub broadcast: bool,
+    /// Its data, never empty.
+    pub payload: Bytes,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NodeEvent {
+    /// This neighbour and this node hear each other.
+    NeighbourUp {
+        /// The neighbour.
+        sid: Sid,
+        /// The interface on which it is reached.
+        interface: InterfaceId,
+        /// Where it is heard from.
+        address: SocketAddr,
+    },
+    /// This neighbour no longer says that it hears this node.
+    NeighbourDown {
+        /// The neighbour.
+        sid: Sid,
+    },
+}
+
+/// Why a datagram was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendDatagramError {
+    /// The queue towards the destination is full; try again after [`Node::poll_transmit`].
+    WouldBlock,
+    /// No neighbour leads to the destination, and too many datagrams wait for one already.
+    NoRoute,
+    /// The payload has more bytes than this.
+    TooLarge {
+        /// The most that can be sent.
+        max: usize,
+    },
+    /// The payload is empty, which is never sent: it aborts the reference daemon (`spec/80` section 4).
+    Empty,
+    /// No datagram can go to this destination: it is this node itself, or a SID that no identity has.
+    InvalidDestination,
+}
+
+impl fmt::Display for SendDatagramError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WouldBlock => f.write_str("the queue towards the destination is full"),
+            Self::NoRoute => f.write_str("no neighbour leads to the destination"),
+            Self::TooLarge { max } => write!(f, "a datagram holds at most {max} bytes"),
+            Self::Empty => f.write_str("a datagram without data cannot be sent"),
+            Self::InvalidDestination => f.write_str("the destination is this node, or nobody's address"),
+        }
+    }
+}
+
+impl core::error::Error for SendDatagramError {}
+
+/// One UDP socket.
+#[derive(Debug)]
+pub(super) struct Interface {
+    pub(super) broadcast: bool,
+    /// The number of the last broadcast packet; `None` while they carry none.
+    pub(super) number: Option<u64>,
+    pub(super) tick_at: Instant,
+    /// Broadcasts since there was a neighbour.
+    pub(super) searches: u8,
+}
+
+/// A configured address.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) interface: InterfaceId,
+    pub(super) address: SocketAddr,
+    pub(super) tick_at: Instant,
+}
+
+/// A packet that is ready to send and belongs to no neighbour.
+#[derive(Debug)]
+pub(super) struct Loose {
+    pub(super) transmit: Transmit,
+    pub(super) packet: Vec<u8>,
+}
+
+/// An MDP node, without sockets and clock.
+///
+/// Its owner brings packets to [`Node::handle_packet`], sends what [`Node::poll_transmit`] gives, and
+/// calls [`Node::handle_timeout`] at the time that [`Node::poll_timeout`] asks for. Each takes the
+/// current time; a time before one that was seen already counts as that one. After any call, all
+/// `poll_` methods may have something new.
+///
+/// ```
+/// # use msp_core::{Addr, Identity, Instant, InterfaceConfig, Node, NodeConfig, Port, Protection};
+/// # use core::net::SocketAddr;
+/// let mut now = Instant::ZERO;
+/// let mut alice = Node::new(NodeConfig::default(), Identity::from_seed([1; 32]), [3; 32], now);
+/// let mut bob = Node::new(NodeConfig::default(), Identity::from_seed([2; 32]), [4; 32], now);
+/// let interface = alice.add_interface(InterfaceConfig { broadcast: false });
+/// bob.add_interface(InterfaceConfig { broadcast: false });
+/// let (a, b): (SocketAddr, SocketAddr) = ("10.0.0.1:4110".parse()?, "10.0.0.2:4110".parse()?);
+/// alice.add_peer(interface, b);
+///
+/// let port = Port::from(512);
+/// alice.send(now, port, Addr::new(bob.sid(), port), Protection::Encrypted, b"hello")?;
+/// let mut buffer = Vec::new();
+/// let received = loop {
+///     while alice.poll_transmit(now, &mut buffer).is_some() {
+///         bob.handle_packet(now, interface, a, &buffer);
+///     }
+///     while bob.poll_transmit(now, &mut buffer).is_some() {
+///         alice.handle_packet(now, interface, b, &buffer);
+///     }
+///     if let Some(datagram) = bob.poll_datagram() {
+///         break datagram;
+///     }
+///     now = alice.poll_timeout().into_iter().chain(bob.poll_timeout()).min().unwrap_or(now);
+///     alice.handle_timeout(now);
+///     bob.handle_timeout(now);
+/// };
+/// assert_eq!(received.from, Addr::new(alice.sid(), port));
+/// assert_eq!(received.payload, &b"hello"[..]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Node {
+    pub(super) config: NodeConfig,
+    pub(super) identity: Identity,
+    pub(super) nonces: Nonces,
+    /// The latest time that was seen.
+    pub(super) now: Instant,
+    pub(super) interfaces: Vec<Interface>,
+    pub(super) peers: Vec<Peer>,
+    pub(super) neighbours: BTreeMap<Sid, Neighbour>,
+    /// The neighbour that was served last.
+    pub(super) served: Option<Sid>,
+    pub(super) directory: Directory,
+    pub(super) keys: Keys,
+    pub(super) frame_counter: FrameCounter,
+    pub(super) loose: VecDeque<Loose>,
+    /// Frames without a way to their destination.
+    held: VecDeque<Frame>,
+    pub(super) datagrams: VecDeque<Datagram>,
+    pub(super) events: VecDeque<NodeEvent>,
+    pub(super) asked: Throttle,
+    pub(super) explained: Throttle,
+    /// Until when explanations are believed.
+    pub(super) curious_until: Instant,
+    /// Broadcasts that were passed around and came here.
+    pub(super) floods: VecDeque<[u8; 8]>,
+    /// Space for a payload that is being opened.
+    pub(super) plaintext: Vec<u8>,
+    /// Space for a message that is being written.
+    pub(super) message: Vec<u8>,
+    /// The prefixes in the packet being read that mean nothing.
+    pub(super) question: Vec<u8>,
+    pub(super) stats: NodeStats,
+}
+
+impl Node {
+    /// A node that is `identity`. `seed` is 32 bytes that nobody can guess, and others at each start.
+    #[must_use]
+    pub fn new(config: NodeConfig, identity: Identity, seed: [u8; 32], now: Instant) -> Self {
+        let config = config.clamped();
+        let mut rng = Rng::new(seed);
+        Self {
+            directory: Directory::new(config.max_subscribers),
+            config,
+            identity,
+            nonces: Nonces::new(&mut rng),
+            now,
+            interfaces: Vec::new(),
+            peers: Vec::new(),
+            neighbours: BTreeMap::new(),
+            served: None,
+            keys: Keys::default(),
+            frame_counter: FrameCounter::new(256 + rng.below(256)),
+            loose: VecDeque::new(),
+            held: VecDeque::new(),
+            datagrams: VecDeque::new(),
+            events: VecDeque::new(),
+            asked: Throttle::new(Duration::from_millis(100)),
+            explained: Throttle::new(Duration::from_millis(500)),
+            curious_until: now,
+            floods: VecDeque::new(),
+            plaintext: Vec::new(),
+            message: Vec::new(),
+            question: Vec::new(),
+            stats: NodeStats::default(),
+        }
+    }
+
+    /// The address of this node.
+    #[must_use]
+    pub fn sid(&self) -> Sid {
+        self.identity.sid()
+    }
+
+    /// Adds an interface. There are at most 16: a further call adds nothing and gives the last.
+    pub fn add_interface(&mut self, config: InterfaceConfig) -> InterfaceId {
+        if self.interfaces.len() < MAX_INTERFACES {
+            self.interfaces.push(Interface {
+                broadcast: config.broadcast,
+                number: None,
+                tick_at: self.now,
+                searches: 0,
+            });
+        }
+        InterfaceId(self.interfaces.len() as u8 - 1)
+    }
+
+    /// Looks for a neighbour at this address from now on. Adding it again, or to an interface that does
+    /// not exist, changes nothing.
+    pub fn add_peer(&mut self, interface: InterfaceId, address: SocketAddr) {
+        if usize::from(interface.0) < self.interfaces.len() && !self.is_peer(interface, address) {
+            self.peers.push(Peer { interface, address, tick_at: self.now });
+        }
+    }
+
+    /// Sends a datagram from `from` here to `to`. It is encrypted to the destination, signed, or neither.
+    ///
+    /// Without a way to the destination it waits up to [`NodeConfig::frame_lifetime`] for one. `Ok` means
+    /// that it will be sent, not that it arrives.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendDatagramError`]; nothing was sent then.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        from: Port,
+        to: Addr,
+        protection: Protection,
+        payload: &[u8],
+    ) -> Result<(), SendDatagramError> {
+        self.advance(now);
+        let repr = mdp::Repr { destination: to.port, source: from, payload };
+        let overhead = repr.buffer_len() - payload.len()
+            + match protection {
+                Protection::Encrypted => SharedKey::OVERHEAD,
+                Protection::Signed => SIGNATURE_LEN,
+                Protection::Clear => 0,
+            };
+        let max = (self.config.mtu - MAX_HEADERS).min(FORBIDDEN_PAYLOAD_LEN - 1) - overhead;
+        if payload.is_empty() {
+            return Err(SendDatagramError::Empty);
+        }
+        if payload.len() > max {
+            return Err(SendDatagramError::TooLarge { max });
+        }
+        if to.sid.is_reserved() || to.sid == self.sid() {
+            return Err(SendDatagramError::InvalidDestination);
+        }
+        let next_hop = self.next_hop(&to.sid);
+        if !self.queue_has_room(next_hop) {
+            return Err(if next_hop.is_some() {
+                SendDatagramError::WouldBlock
+            } else {
+                SendDatagramError::NoRoute
+            });
+        }
+        let payload =
+            self.protect(&to.sid, protection, &repr).ok_or(SendDatagramError::InvalidDestination)?;
+        let frame = Frame { destination: to.sid, protection, payload, queued: self.now };
+        match next_hop.and_then(|sid| self.neighbours.get_mut(&sid)) {
+            Some(neighbour) => neighbour.outbox.push(frame),
+            None => self.held.push_back(frame),
+        }
+        self.stats.datagrams_sent += 1;
+        Ok(())
+    }
+
+    /// Whether [`Node::send`] to `to` has room. If not, there is after [`Node::poll_transmit`].
+    #[must_use]
+    pub fn has_room(&self, to: Sid) -> bool {
+        self.queue_has_room(self.next_hop(&to))
+    }
+
+    /// The next received datagram.
+    pub fn poll_datagram(&mut self) -> Option<Datagram> {
+        self.datagrams.pop_front()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<NodeEvent> {
+        self.events.pop_front()
+    }
+
+    /// Tells that time has passed. Early or repeated calls do nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.advance(now);
+        self.expire();
+    }
+
+    /// When to call [`Node::handle_timeout`] and then the other `poll_` methods; `None` if there is
+    /// nothing to wait for but packets.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if !(self.loose.is_empty() && self.datagrams.is_empty() && self.events.is_empty()) {
+            return Some(self.now);
+        }
+        let broadcasts = self.interfaces.iter().filter(|interface| interface.broadcast);
+        let ticks = broadcasts.map(|interface| interface.tick_at);
+        let peers = self.peers.iter().map(|peer| peer.tick_at);
+        let neighbours = self.neighbours.values().map(|neighbour| neighbour.deadline(self.config.expiry));
+        let held = self.held.front().map(|frame| frame.queued + self.config.frame_lifetime);
+        ticks.chain(peers).chain(neighbours).chain(held).min().map(|at| at.max(self.now))
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub const fn stats(&self) -> &NodeStats {
+        &self.stats
+    }
+
+    /// Whether `sid` is a neighbour that hears this node, or such a neighbour says that it leads there.
+    #[must_use]
+    pub fn is_reachable(&self, sid: &Sid) -> bool {
+        self.next_hop_known(sid)
+            .is_some_and(|hop| self.neighbours.get(&hop).is_some_and(|neighbour| neighbour.is_up(self.now)))
+    }
+
+    pub(super) fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    pub(super) fn push_event(&mut self, event: NodeEvent) {
+        if self.events.len() < MAX_EVENTS {
+            self.events.push_back(event);
+        }
+    }
+
+    pub(super) fn push_loose(&mut self, loose: Loose) {
+        if self.loose.len() < MAX_LOOSE {
+            self.loose.push_back(loose);
+        }
+    }
+
+    pub(super) fn is_peer(&self, interface: InterfaceId, address: SocketAddr) -> bool {
+        self.peers.iter().any(|peer| (peer.interface, peer.address) == (interface, address))
+    }
+
+    /// Forgets what is too old.
+    pub(super) fn expire(&mut self) {
+        let Self { now, ref config, ref mut neighbours, ref mut directory, .. } = *self;
+        let mut down: Vec<Sid> = Vec::new();
+        neighbours.retain(|sid, neighbour| {
+            let silent = neighbour.heard() + config.expiry <= now;
+            if neighbour.goes_down(now) || (silent && neighbour.is_up(now)) {
+                down.push(*sid);
+            }
+            if silent {
+                directory.forget_neighbour(sid);
+            }
+            !silent
+        });
+        for sid in down {
+            self.directory.forget_neighbour(&sid);
+            self.push_event(NodeEvent::NeighbourDown { sid });
+        }
+        while self.held.front().is_some_and(|frame| now - frame.queued >= self.config.frame_lifetime) {
+            self.held.pop_front();
+            self.stats.datagrams_expired += 1;
+        }
+    }
+
+    /// Sends what waited for a way that there is now.
+    pub(super) fn release_held(&mut self) {
+        for _ in 0..self.held.len() {
+            let Some(frame) = self.held.pop_front() else { return };
+            let next_hop = self.next_hop(&frame.destination);
+            match next_hop.and_then(|sid| self.neighbours.get_mut(&sid)) {
+                Some(neighbour) if neighbour.outbox.unsent() < self.config.send_queue => {
+                    neighbour.outbox.push(frame);
+                }
+                _ => self.held.push_back(frame),
+            }
+        }
+    }
+
+    /// The neighbour to which frames for `to` go. Without a better idea that is the only one there is.
+    fn next_hop(&self, to: &Sid) -> Option<Sid> {
+        let only = || {
+            let mut up = self.neighbours.values().filter(|neighbour| neighbour.is_up(self.now));
+            up.next().filter(|_| up.next().is_none()).map(|neighbour| neighbour.sid)
+        };
+        self.next_hop_known(to).or_else(only)
+    }
+
+    /// The neighbour that is `to` or leads there. One that does not hear us serves only if none does.
+    fn next_hop_known(&self, to: &Sid) -> Option<Sid> {
+        let neighbour = self.neighbours.get(to);
+        if neighbour.is_some_and(|neighbour| neighbour.is_up(self.now)) {
+            return Some(*to);
+        }
+        let route = self.directory.route(self.now, to).filter(|hop| self.neighbours.contains_key(hop));
+        route.or(neighbour.map(|neighbour| neighbour.sid))
+    }
+
+    fn queue_has_room(&self, next_hop: Option<Sid>) -> bool {
+        match next_hop.and_then(|sid| self.neighbours.get(&sid)) {
+            Some(neighbour) => neighbour.outbox.unsent() < self.config.send_queue,
+            None => self.held.len() < MAX_HELD,
+        }
+    }
+
+    /// The payload of the frame for a datagram; `None` if nobody can have the destination's SID.
+    fn protect(&mut self, to: &Sid, protection: Protection, repr: &mdp::Repr<'_>) -> Option<Vec<u8>> {
+        match protection {
+            Protection::Encrypted => {
+                let mut payload = Vec::with_capacity(SharedKey::OVERHEAD + repr.buffer_len());
+                payload.resize(SharedKey::OVERHEAD, 0);
+                repr.emit(&mut payload);
+                let nonce = self.nonces.generate();
+                self.keys.get(&self.identity, to)?.seal(&nonce, &mut payload);
+                Some(payload)
+            }
+            Protection::Signed => {
+                let mut payload = Vec::with_capacity(repr.buffer_len() + SIGNATURE_LEN);
+                repr.emit(&mut payload);
+                let signature = self.identity.sign_datagram(&payload);
+                payload.extend_from_slice(&signature);
+                Some(payload)
+            }
+            Protection::Clear => {
+                let mut payload = Vec::with_capacity(repr.buffer_len());
+                repr.emit(&mut payload);
+                Some(payload)
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Frames on their way to one neighbour, and their retransmission (`spec/50` section 6).
+//!
+//! The neighbour acknowledges packets, not frames: a frame is delivered when the packet in which it was
+//! sent last is. It is sent again, in a new packet, when packets sent later were acknowledged and its
+//! own was not, or when its time is up. That holds for a second and for the last frames; what is older is
+//! left to the layers above.
+
+use super::Transport;
+use crate::wire::linkstate::Ack;
+use crate::wire::mdp::Protection;
+use crate::{Instant, Sid};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// A frame is sent again while it is among this many last ones. A receiver tells 64 apart by their sequence
+/// numbers (`spec/30` section 3); the rest is for reordering on the way, after which an older frame would
+/// look new.
+const HISTORY: u64 = 48;
+/// A packet is lost when one sent this much later was acknowledged and it was not.
+const REORDERING: u64 = 3;
+/// Resend delay before there is a measurement. Longer than the 333 ms in which the reference daemon
+/// acknowledges until it has measurements of its own.
+const INITIAL_RESEND_DELAY: Duration = Duration::from_millis(400);
+/// The least that the resend delay is above the smoothed round-trip time: acknowledgments are delayed.
+const MIN_VARIATION: Duration = Duration::from_millis(20);
+/// The resend delay doubles with each attempt, this often at most.
+const MAX_BACKOFF: u8 = 5;
+
+/// A frame as it will be sent, sealed.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) destination: Sid,
+    pub(super) protection: Protection,
+    pub(super) payload: Vec<u8>,
+    /// When it came here.
+    pub(super) queued: Instant,
+}
+
+/// A packet: the stream that it belongs to and its number there. The lower 8 bits are on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PacketNumber {
+    pub(super) transport: Transport,
+    pub(super) number: u64,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    frame: Frame,
+    /// Its number among the frames of this node; the lower 8 bits are on the wire.
+    number: u64,
+    /// The packet in which it was sent last, if that had a number.
+    packet: Option<PacketNumber>,
+    sent: Instant,
+    attempts: u8,
+    lost: bool,
+}
+
+/// A frame that can be sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Slot {
+    /// The next of those that were never sent.
+    Unsent,
+    /// One to be sent again.
+    InFlight(usize),
+}
+
+/// The frames to one neighbour.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    unsent: VecDeque<Frame>,
+    in_flight: VecDeque<InFlight>,
+    rtt: Rtt,
+}
+
+impl Outbox {
+    /// Frames that wait for their first transmission.
+    pub(super) fn unsent(&self) -> usize {
+        self.unsent.len()
+    }
+
+    pub(super) fn push(&mut self, frame: Frame) {
+        self.unsent.push_back(frame);
+    }
+
+    /// Forgets frames that are older than `lifetime` or no longer among the last, given the number of
+    /// the next frame. Gives how many it forgot that were never sent.
+    pub(super) fn expire(&mut self, now: Instant, lifetime: Duration, next_frame: u64) -> u64 {
+        let old = |frame: &Frame| now - frame.queued >= lifetime;
+        while self
+            .in_flight
+            .front()
+            .is_some_and(|entry| old(&entry.frame) || entry.number + HISTORY <= next_frame)
+        {
+            self.in_flight.pop_front();
+        }
+        let before = self.unsent.len();
+        while self.unsent.front().is_some_and(old) {
+            self.unsent.pop_front();
+        }
+        (before - self.unsent.len()) as u64
+    }
+
+    /// The frame to send next: repairs come first.
+    pub(super) fn next(&self, now: Instant) -> Option<Slot> {
+        let due = |entry: &InFlight| self.resend_at(entry) <= now;
+        match self.in_flight.iter().position(due) {
+            Some(index) => Some(Slot::InFlight(index)),
+            None => (!self.unsent.is_empty()).then_some(Slot::Unsent),
+        }
+    }
+
+    /// The frame in `slot`, and its number if it has one already.
+    pub(super) fn get(&self, slot: Slot) -> Option<(&Frame, Option<u64>)> {
+        match slot {
+            Slot::Unsent => self.unsent.front().map(|frame| (frame, None)),
+            Slot::InFlight(index) => {
+                self.in_flight.get(index).map(|entry| (&entry.frame, Some(entry.number)))
+            }
+        }
+    }
+
+    /// The frame in `slot` was sent, with `number`, in `packet`.
+    pub(super) fn sent(&mut self, now: Instant, slot: Slot, number: u64, packet: Option<PacketNumber>) {
+        match slot {
+            Slot::Unsent => {
+                let Some(frame) = self.unsent.pop_front() else { return };
+                let entry = InFlight { frame, number, packet, sent: now, attempts: 0, lost: false };
+                self.in_flight.push_back(entry);
+            }
+            Slot::InFlight(index) => {
+                let Some(entry) = self.in_flight.get_mut(index) else { return };
+                (entry.packet, entry.sent, entry.lost) = (packet, now, false);
+                entry.attempts = entry.attempts.saturating_add(1).min(MAX_BACKOFF);
+            }
+        }
+    }
+
+    /// The neighbour reports which packets came. `last` is the packet that was sent last on that stream.
+    pub(super) fn acknowledge(&mut self, now: Instant, last: PacketNumber, ack: Ack) {
+        let behind = (last.number as u8).wrapping_sub(ack.sequence);
+        let newest = last.number.saturating_sub(behind.into());
+        if behind >= 128 {
+            return; // Not one of the last packets: an acknowledgment from before a restart.
+        }
+        let rtt = &mut self.rtt;
+        self.in_flight.retain_mut(|entry| {
+            let packet = entry.packet.filter(|packet| packet.transport == last.transport);
+            let Some(age) = packet.and_then(|packet| newest.checked_sub(packet.number)) else { return true };
+            let received = match age {
+                0 => true,
+                1..=32 => ack.mask >> (age - 1) & 1 != 0,
+                _ => return true,
+            };
+            if received && age == 0 {
+                rtt.sample(now - entry.sent);
+            }
+            entry.lost |= !received && age >= REORDERING;
+            !received
+        });
+    }
+
+    /// When there is something to send: `Some(Instant::ZERO)` if there is now.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        if !self.unsent.is_empty() {
+            return Some(Instant::ZERO);
+        }
+        self.in_flight.iter().map(|entry| self.resend_at(entry)).min()
+    }
+
+    fn resend_at(&self, entry: &InFlight) -> Instant {
+        if entry.lost { Instant::ZERO } else { entry.sent + self.rtt.resend_delay() * (1 << entry.attempts) }
+    }
+}
+
+/// Smoothed round-trip time and its variation as in RFC 6298.
+#[derive(Debug, Default)]
+struct Rtt {
+    /// `None` before the first measurement.
+    smoothed: Option<Duration>,
+    variation: Duration,
+}
+
+impl Rtt {
+    fn sample(&mut self, rtt: Duration) {
+        match self.smoothed {
+            None => (self.smoothed, self.variation) = (Some(rtt), rtt / 2),
+            Some(smoothed) => {
+                self.variation = (self.variation * 3 + smoothed.abs_diff(rtt)) / 4;
+                self.smoothed = Some((smoothed * 7 + rtt) / 8);
+            }
+        }
+    }
+
+    fn resend_delay(&self) -> Duration {
+        self.smoothed
+            .map_or(INITIAL_RESEND_DELAY, |smoothed| smoothed + (self.variation * 4).max(MIN_VARIATION))
+    }
+}

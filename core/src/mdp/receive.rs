@@ -1,0 +1,315 @@
+//! Packets that come in: from the header through the frames to datagrams (`spec/30`).
+
+use super::neighbour::{Arrival, Neighbour, Standing};
+use super::node::{Datagram, Node, SIGNATURE_LEN};
+use super::{InterfaceId, Transport, verify_datagram};
+use crate::wire::address::{Address, Context};
+use crate::wire::mdp::{self, Protection};
+use crate::wire::overlay::{Frame, Header, PLEASE_EXPLAIN, Packet, Route};
+use crate::{Addr, Instant, Port, Sid};
+use bytes::Bytes;
+use core::mem;
+use core::net::SocketAddr;
+
+/// Broadcasts that are remembered, so that each is taken once.
+const MAX_FLOODS: usize = 64;
+/// Neighbours at one host that nothing speaks for but their packets.
+const MAX_STRANGERS: usize = 8;
+
+/// The type of a frame that holds a datagram, where it is written out.
+const DATAGRAM: u8 = 0x30;
+
+/// What became of a frame.
+enum Outcome {
+    /// Nothing more is wanted: the packet that holds it may be acknowledged.
+    Done,
+    /// It could not be used; sent again, it may be.
+    Unusable,
+}
+
+impl Node {
+    /// A packet came in on `interface` from the address `from`.
+    ///
+    /// Whatever it holds, the worst that it can do is to be counted in [`Node::stats`].
+    pub fn handle_packet(&mut self, now: Instant, interface: InterfaceId, from: SocketAddr, packet: &[u8]) {
+        self.advance(now);
+        self.expire();
+        self.stats.packets_received += 1;
+        self.question.clear();
+        if usize::from(interface.0) >= self.interfaces.len() {
+            return;
+        }
+        let Ok(packet) = Packet::parse(packet) else {
+            self.stats.malformed += 1;
+            return;
+        };
+        let Some(sender) = self.resolve_sender(interface, from, packet.header()) else {
+            self.ask(interface, from, None);
+            return;
+        };
+        if sender == self.sid() {
+            self.stats.own_packets += 1;
+            return;
+        }
+        let arrival = Arrival {
+            interface,
+            from,
+            peer_interface: packet.header().interface.unwrap_or(0),
+            transport: if packet.header().unicast { Transport::Unicast } else { Transport::Broadcast },
+            sequence: packet.header().sequence,
+        };
+        if !self.admit(sender, &arrival) {
+            self.stats.neighbours_refused += 1;
+            return;
+        }
+        self.handle_frames(sender, &arrival, &packet);
+        self.ask(interface, from, Some(sender));
+        self.release_held();
+    }
+
+    /// Who transmitted the packet. A prefix that several SIDs share means the one at that address.
+    fn resolve_sender(
+        &mut self,
+        interface: InterfaceId,
+        from: SocketAddr,
+        header: &Header<'_>,
+    ) -> Option<Sid> {
+        let known = |prefix: &[u8]| {
+            let at_address = |neighbour: &&Neighbour| {
+                neighbour.is_at(interface, from) && neighbour.sid.as_bytes().starts_with(prefix)
+            };
+            self.neighbours.values().find(at_address).map(|neighbour| neighbour.sid)
+        };
+        let sid = match header.sender {
+            Address::Prefix(prefix) if !prefix.is_empty() => known(prefix),
+            Address::Prefix(_)
+            | Address::PointToPointSender
+            | Address::PointToPointReceiver
+            | Address::Previous
+            | Address::Sender => {
+                self.stats.malformed += 1;
+                return None;
+            }
+            Address::Whole(_) | Address::SigningKey(_) => None,
+        };
+        // There is no sender yet that the address could refer to.
+        let mut context = Context::new(self.sid());
+        let sid = sid.or_else(|| self.resolve(&mut context, header.sender, true))?;
+        if sid.is_reserved() {
+            self.stats.malformed += 1;
+            return None;
+        }
+        Some(sid)
+    }
+
+    /// Whether `sid` is a neighbour now. A flood of strangers displaces only strangers.
+    fn admit(&mut self, sid: Sid, arrival: &Arrival) -> bool {
+        let is_peer = self.is_peer(arrival.interface, arrival.from);
+        let standing = if is_peer { Standing::Trusted } else { Standing::Heard };
+        if let Some(neighbour) = self.neighbours.get_mut(&sid) {
+            if neighbour.standing < standing {
+                neighbour.standing = standing;
+            }
+            return true;
+        }
+        let strangers = self.neighbours.values().filter(|neighbour| neighbour.standing == Standing::Heard);
+        let here = strangers.filter(|stranger| stranger.is_at_host(arrival.from));
+        if standing == Standing::Heard && here.clone().count() >= MAX_STRANGERS {
+            let oldest = here.min_by_key(|stranger| stranger.heard()).map(|stranger| stranger.sid);
+            oldest.map(|oldest| self.neighbours.remove(&oldest));
+        } else if self.neighbours.len() >= self.config.max_neighbours {
+            let least = self.neighbours.values().min_by_key(|it| (it.standing, it.heard()));
+            let Some(least) = least.filter(|it| it.standing < standing || it.standing == Standing::Heard)
+            else {
+                return false;
+            };
+            let least = least.sid;
+            self.neighbours.remove(&least);
+        }
+        if self.neighbours.is_empty() {
+            for interface in &mut self.interfaces {
+                interface.searches = 0;
+                interface.tick_at = interface.tick_at.min(self.now + self.config.tick);
+            }
+        }
+        self.neighbours.insert(sid, Neighbour::new(self.now, sid, standing));
+        true
+    }
+
+    fn handle_frames(&mut self, sender: Sid, arrival: &Arrival, packet: &Packet<'_>) {
+        let Some(neighbour) = self.neighbours.get_mut(&sender) else { return };
+        if !neighbour.hear(self.now, self.config.expiry, arrival) {
+            self.stats.duplicate_packets += 1;
+            return;
+        }
+        let mut context = Context::new(sender);
+        let mut damaged = false;
+        let mut soon = false;
+        for frame in packet.frames() {
+            let Ok(frame) = frame else {
+                self.stats.malformed += 1;
+                damaged = true;
+                break;
+            };
+            let source = match frame.source {
+                None => Some(sender),
+                Some(address) => self.resolve(&mut context, address, true),
+            };
+            if !self.is_for_us(&mut context, frame.route) {
+                continue;
+            }
+            soon |= frame.ack_soon;
+            if frame.sequence.is_some_and(|sequence| self.has_frame(&sender, sequence)) {
+                self.stats.duplicate_frames += 1;
+                continue;
+            }
+            let outcome = match source {
+                Some(source) if source == self.sid() => Outcome::Done,
+                Some(source) => self.handle_frame(sender, arrival.from, source, &frame),
+                None => Outcome::Unusable,
+            };
+            match (outcome, frame.sequence, self.neighbours.get_mut(&sender)) {
+                (Outcome::Unusable, ..) => damaged = true,
+                (Outcome::Done, Some(sequence), Some(neighbour)) => {
+                    neighbour.frames.record(self.now, sequence);
+                }
+                (Outcome::Done, ..) => {}
+            }
+        }
+        if !damaged && let Some(neighbour) = self.neighbours.get_mut(&sender) {
+            neighbour.accept(self.now, arrival, soon.then_some(self.config.ack_delay));
+        }
+    }
+
+    /// Whether a frame is for this node. Nothing is passed on for others.
+    fn is_for_us(&mut self, context: &mut Context, route: Route<'_>) -> bool {
+        let destination = match route {
+            Route::Neighbours => return true,
+            Route::Flood { id, .. } => {
+                let new = !self.floods.contains(&id);
+                if new {
+                    self.floods.truncate(MAX_FLOODS - 1);
+                    self.floods.push_front(id);
+                }
+                return new;
+            }
+            Route::Neighbour { destination } => self.resolve(context, destination, false),
+            Route::Via { destination, next_hop, .. } => {
+                let destination = self.resolve(context, destination, false);
+                self.resolve(context, next_hop, false);
+                destination
+            }
+        };
+        destination == Some(self.sid())
+    }
+
+    fn has_frame(&self, sender: &Sid, sequence: u8) -> bool {
+        self.neighbours.get(sender).is_some_and(|it| it.frames.is_duplicate(self.now, sequence))
+    }
+
+    /// A frame for this node that was not handled before, made by `source`.
+    fn handle_frame(&mut self, sender: Sid, from: SocketAddr, source: Sid, frame: &Frame<'_>) -> Outcome {
+        match frame.legacy_type {
+            None | Some(DATAGRAM) => {}
+            Some(PLEASE_EXPLAIN) => {
+                self.handle_explain(from, sender, frame.payload);
+                return Outcome::Done;
+            }
+            Some(_) => return Outcome::Done,
+        }
+        let broadcast = matches!(frame.route, Route::Neighbours | Route::Flood { .. });
+        let protection = match frame.protection {
+            Some(Protection::Encrypted) if broadcast => None,
+            protection => protection,
+        };
+        let Some(protection) = protection else {
+            self.stats.forbidden += 1;
+            return Outcome::Done;
+        };
+        let mut plaintext = mem::take(&mut self.plaintext);
+        plaintext.clear();
+        plaintext.extend_from_slice(frame.payload);
+        let outcome = match self.open(source, protection, &mut plaintext) {
+            Some(opened) => {
+                if protection == Protection::Encrypted {
+                    self.trust(sender, source);
+                }
+                self.handle_datagram(sender, source, protection, broadcast, opened)
+            }
+            None => Outcome::Unusable,
+        };
+        self.plaintext = plaintext;
+        outcome
+    }
+
+    /// The datagram in a frame's payload, if it is from `source` as far as `protection` can tell.
+    fn open<'a>(&mut self, source: Sid, protection: Protection, payload: &'a mut [u8]) -> Option<&'a [u8]> {
+        let opened = match protection {
+            Protection::Encrypted => {
+                self.keys.open(self.now, &self.identity, &source, payload).map(|plaintext| &*plaintext)
+            }
+            Protection::Signed => match (self.directory.signing_key(&source), payload.split_last_chunk()) {
+                (Some(key), Some((plaintext, signature))) => {
+                    const { assert!(SIGNATURE_LEN == 64) };
+                    verify_datagram(key, plaintext, signature).then_some(plaintext)
+                }
+                (None, _) => {
+                    self.request_key(source);
+                    return None;
+                }
+                (_, None) => None,
+            },
+            Protection::Clear => Some(&*payload),
+        };
+        if opened.is_none() {
+            self.stats.unauthentic += 1;
+        }
+        opened
+    }
+
+    /// `source` holds the key to its SID, and `sender` brought what it sealed.
+    fn trust(&mut self, sender: Sid, source: Sid) {
+        if source != sender {
+            if !self.neighbours.contains_key(&source) {
+                self.directory.learn_route(self.now, source, sender, false);
+            }
+        } else if let Some(neighbour) = self.neighbours.get_mut(&sender) {
+            neighbour.standing = Standing::Trusted;
+        }
+    }
+
+    fn handle_datagram(
+        &mut self,
+        sender: Sid,
+        source: Sid,
+        protection: Protection,
+        broadcast: bool,
+        plaintext: &[u8],
+    ) -> Outcome {
+        let Ok(datagram) = mdp::Repr::parse(plaintext) else {
+            self.stats.malformed += 1;
+            return Outcome::Done;
+        };
+        if datagram.payload.is_empty() {
+            self.stats.forbidden += 1;
+            return Outcome::Done;
+        }
+        self.stats.datagrams_received += 1;
+        let from = Addr::new(source, datagram.source);
+        match datagram.destination {
+            Port::LINK_STATE if source == sender => self.handle_link_state(sender, datagram.payload),
+            Port::LINK_STATE => {}
+            Port::KEY_MAPPING => self.handle_key_mapping(from, protection, datagram.payload),
+            Port::ECHO => self.handle_echo(from, datagram.payload),
+            to if self.datagrams.len() < self.config.receive_queue => {
+                let payload = Bytes::copy_from_slice(datagram.payload);
+                self.datagrams.push_back(Datagram { from, to, protection, broadcast, payload });
+            }
+            _ => {
+                self.stats.datagrams_dropped += 1;
+                return Outcome::Unusable;
+            }
+        }
+        Outcome::Done
+    }
+}

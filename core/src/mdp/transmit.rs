@@ -1,0 +1,266 @@
+//! Packets that go out: ticks, announcements, and frames from the queues, as many in a packet as fit
+//! (`spec/30` section 7).
+
+use super::explain::whole_header;
+use super::neighbour::Neighbour;
+use super::node::{Destination, Interface, Loose, Node, Transmit};
+use super::outbox::{Frame, PacketNumber};
+use super::{InterfaceId, Transport, linkstate};
+use crate::wire::address::{Address, Context};
+use crate::wire::mdp::{self, Protection};
+use crate::wire::overlay::{self, Encapsulation, Hops, PLEASE_EXPLAIN, Route};
+use crate::{Instant, Port, Sid};
+use alloc::vec::Vec;
+use core::ops::Bound;
+
+/// Bytes of a SID that tell it from every other one in practice.
+const PREFIX_LEN: usize = 6;
+/// Broadcasts at the pace of ticks before a node alone slows down.
+const EAGER_SEARCHES: u8 = 10;
+/// The second frame is this far from the first, which clears what neighbours remember of an earlier run
+/// (`spec/30` section 3).
+const RESYNC: u64 = 65;
+
+impl Node {
+    /// The next packet to send, written to `buffer`, which is cleared first. `None`: nothing now. A packet
+    /// handed out counts as sent.
+    pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        self.advance(now);
+        buffer.clear();
+        let transmit = self
+            .loose_packet(buffer)
+            .or_else(|| self.interface_tick(buffer))
+            .or_else(|| self.peer_tick(buffer))
+            .or_else(|| self.neighbour_packet(buffer))?;
+        self.stats.packets_sent += 1;
+        Some(transmit)
+    }
+
+    fn loose_packet(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        let Loose { transmit, packet } = self.loose.pop_front()?;
+        buffer.extend_from_slice(&packet);
+        Some(transmit)
+    }
+
+    /// An empty packet to everyone, from which others learn that this node is there.
+    fn interface_tick(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        let alone = self.neighbours.is_empty();
+        let due = |interface: &Interface| interface.broadcast && interface.tick_at <= self.now;
+        let index = self.interfaces.iter().position(due)?;
+        let interface = &mut self.interfaces[index];
+        interface.searches = interface.searches.saturating_add(1);
+        let patient = alone && interface.searches >= EAGER_SEARCHES;
+        interface.tick_at = self.now + if patient { self.config.search_tick } else { self.config.tick };
+        let number = interface.count_broadcast();
+        let transmit = Transmit { interface: InterfaceId(index as u8), to: Destination::Broadcast };
+        whole_header(&self.identity, transmit.interface, transmit.to, number).emit(buffer);
+        Some(transmit)
+    }
+
+    /// The same to a configured address, unless a neighbour there hears from us anyway.
+    fn peer_tick(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        loop {
+            let peer = self.peers.iter_mut().find(|peer| peer.tick_at <= self.now)?;
+            peer.tick_at = self.now + self.config.tick;
+            let (interface, to) = (peer.interface, Destination::Unicast(peer.address));
+            if !self.neighbours.values().any(|neighbour| neighbour.is_at(interface, peer.address)) {
+                whole_header(&self.identity, interface, to, None).emit(buffer);
+                return Some(Transmit { interface, to });
+            }
+        }
+    }
+
+    fn neighbour_packet(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        // Each neighbour is looked at once: one that has nothing to say after all must not hold us up.
+        for _ in 0..self.neighbours.len() {
+            let sid = self.next_ready()?;
+            self.served = Some(sid);
+            if let Some(transmit) = self.fill(sid, buffer) {
+                return Some(transmit);
+            }
+        }
+        None
+    }
+
+    /// The next neighbour, in turn, to which there is something to send.
+    fn next_ready(&mut self) -> Option<Sid> {
+        let Self { now, served, ref config, ref frame_counter, ref mut stats, ref mut neighbours, .. } =
+            *self;
+        let next_frame = frame_counter.next;
+        let mut ready = |(sid, neighbour): (&Sid, &mut Neighbour)| {
+            stats.datagrams_expired += neighbour.outbox.expire(now, config.frame_lifetime, next_frame);
+            neighbour.is_ready(now).then_some(*sid)
+        };
+        let served = served.map_or(Bound::Unbounded, Bound::Excluded);
+        let after = neighbours.range_mut((served, Bound::Unbounded)).find_map(&mut ready);
+        after.or_else(|| neighbours.iter_mut().find_map(ready))
+    }
+
+    /// Writes a packet to the neighbour `sid`.
+    fn fill(&mut self, sid: Sid, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        let (own, now, expiry) = (self.sid(), self.now, self.config.expiry);
+        let neighbour = self.neighbours.get_mut(&sid)?;
+        let (id, transport, address) = neighbour.path(now, expiry)?;
+        let interface = self.interfaces.get_mut(usize::from(id.0))?;
+        let (number, to) = match transport {
+            Transport::Unicast => (neighbour.count_unicast(), Destination::Unicast(address)),
+            Transport::Broadcast => (interface.count_broadcast(), Destination::Broadcast),
+        };
+        let mut header = whole_header(&self.identity, id, to, number);
+        if neighbour.knows_us && neighbour.explain.is_empty() {
+            header.sender = Address::Prefix(&own.as_bytes()[..PREFIX_LEN]);
+        }
+        header.emit(buffer);
+        let start = buffer.len();
+        let up = neighbour.is_up(now);
+        let mut writer = Writer {
+            context: Context::new(own),
+            neighbour: sid,
+            prefix: up.then_some(PREFIX_LEN),
+            mtu: self.config.mtu,
+            counter: &mut self.frame_counter,
+            buffer,
+        };
+        let due = neighbour.due(now);
+        if let Some(announcement) = due
+            && let Some(report) = neighbour.announce(now, &self.config, announcement)
+        {
+            self.message.clear();
+            let port = Port::LINK_STATE;
+            mdp::Repr { destination: port, source: port, payload: &[] }.emit(&mut self.message);
+            linkstate::emit(writer.written(), announcement, report, &mut self.message);
+            // Before the neighbour hears us it cannot be told that this is for it, only everyone.
+            writer.control(!up, None, &self.message);
+        }
+        if !neighbour.explain.is_empty() && writer.control(false, Some(PLEASE_EXPLAIN), &neighbour.explain) {
+            neighbour.explain.clear();
+        }
+        let packet = number.map(|number| PacketNumber { transport, number });
+        while let Some(slot) = neighbour.outbox.next(now) {
+            let Some((frame, sent_as)) = neighbour.outbox.get(slot) else { break };
+            let Some(number) = writer.datagram(frame, sent_as) else { break };
+            neighbour.outbox.sent(now, slot, number, packet);
+            self.stats.retransmissions += u64::from(sent_as.is_some());
+        }
+        if buffer.len() == start {
+            return None;
+        }
+        if !up && interface.broadcast && to != Destination::Broadcast {
+            // Whether the neighbour receives unicast is not known yet.
+            let to = Destination::Broadcast;
+            let mut packet = Vec::with_capacity(buffer.len());
+            whole_header(&self.identity, id, to, interface.count_broadcast()).emit(&mut packet);
+            packet.extend_from_slice(&buffer[start..]);
+            self.push_loose(Loose { transmit: Transmit { interface: id, to }, packet });
+        }
+        Some(Transmit { interface: id, to })
+    }
+}
+
+impl Interface {
+    /// The number for the next broadcast packet, `None` if it goes without.
+    pub(super) fn count_broadcast(&mut self) -> Option<u64> {
+        let number = self.number.as_mut()?;
+        *number += 1;
+        Some(*number)
+    }
+}
+
+/// Numbers the frames of this node. The lower 8 bits are on the wire.
+#[derive(Debug)]
+pub(super) struct FrameCounter {
+    next: u64,
+    is_first: bool,
+}
+
+impl FrameCounter {
+    pub(super) const fn new(first: u64) -> Self {
+        Self { next: first, is_first: true }
+    }
+
+    /// The number of a frame to be sent for the first time.
+    pub(super) fn count(&mut self) -> u64 {
+        let number = self.next;
+        self.next += if self.is_first { RESYNC } else { 1 };
+        self.is_first = false;
+        number
+    }
+}
+
+/// Appends frames to a packet while they fit.
+struct Writer<'a> {
+    buffer: &'a mut Vec<u8>,
+    context: Context,
+    neighbour: Sid,
+    /// How far the neighbour's own SID is abbreviated.
+    prefix: Option<usize>,
+    mtu: usize,
+    counter: &'a mut FrameCounter,
+}
+
+impl Writer<'_> {
+    /// The neighbour's address inside a message.
+    fn written(&self) -> Address<'_> {
+        match self.prefix {
+            Some(length) => Address::Prefix(&self.neighbour.as_bytes()[..length]),
+            None => Address::Whole(self.neighbour),
+        }
+    }
+
+    /// A frame that is sent once, to the neighbour or to everyone. `false`: there is no space for it.
+    fn control(&mut self, everyone: bool, legacy_type: Option<u8>, payload: &[u8]) -> bool {
+        let (neighbour, mut context) = (self.neighbour, self.context);
+        let route = if everyone {
+            Route::Neighbours
+        } else {
+            Route::Neighbour { destination: context.abbreviate(&neighbour, self.prefix) }
+        };
+        let frame = overlay::Frame {
+            source: None,
+            route,
+            protection: Some(Protection::Clear),
+            ack_soon: false,
+            legacy_type,
+            sequence: None,
+            payload,
+        };
+        self.write(frame, None, context).is_some()
+    }
+
+    /// A frame from the queue, which has a number if it was sent before. Gives its number; `None`: there
+    /// is no space for it.
+    fn datagram(&mut self, frame: &Frame, number: Option<u64>) -> Option<u64> {
+        let (neighbour, mut context) = (self.neighbour, self.context);
+        let route = if frame.destination == neighbour {
+            Route::Neighbour { destination: context.abbreviate(&neighbour, self.prefix) }
+        } else {
+            Route::Via {
+                destination: context.abbreviate(&frame.destination, None),
+                next_hop: context.abbreviate(&neighbour, self.prefix),
+                hops: Hops::DEFAULT,
+            }
+        };
+        let frame = overlay::Frame {
+            source: None,
+            route,
+            protection: Some(frame.protection),
+            ack_soon: true,
+            legacy_type: None,
+            sequence: None,
+            payload: &frame.payload,
+        };
+        self.write(frame, number, context)
+    }
+
+    fn write(&mut self, frame: overlay::Frame<'_>, number: Option<u64>, context: Context) -> Option<u64> {
+        let sequence_len = 1;
+        let length = frame.buffer_len(Encapsulation::Multiple) + sequence_len;
+        if self.buffer.len() + length > self.mtu {
+            return None;
+        }
+        let number = number.unwrap_or_else(|| self.counter.count());
+        overlay::Frame { sequence: Some(number as u8), ..frame }.emit(Encapsulation::Multiple, self.buffer);
+        self.context = context;
+        Some(number)
+    }
+}
