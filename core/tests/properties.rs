@@ -1,5 +1,6 @@
 //! Any sequence of operations, over any network: what is delivered is what was sent, and every stream ends.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "a test may read its environment")]
 
 use bytes::Bytes;
 use core::time::Duration;

@@ -12,14 +12,20 @@ use core::time::Duration;
 /// daemon's local socket takes (`spec/10` A.10).
 const MIN_WINDOW: usize = 8;
 /// A queue shorter than this is not seen through timer granularity and delayed acknowledgments.
-const MIN_QUEUE_DELAY: Duration = Duration::from_millis(10);
+const MIN_QUEUE_DELAY: Duration = Duration::from_millis(3);
 
 /// The congestion window, in segments.
 #[derive(Debug)]
 pub(crate) struct Congestion {
     window: usize,
     limit: usize,
-    slow_start: bool,
+    /// Below this the window grows with every acknowledgment (slow start), above it once per round.
+    threshold: usize,
+    /// The retransmission timeout has run out since data was last acknowledged.
+    timed_out: bool,
+    /// The latest round trips, in turn.
+    recent: [Duration; 4],
+    samples: usize,
     /// The round ends when this segment is acknowledged.
     round_end: Seq,
     /// The smallest round trip of this round.
@@ -31,7 +37,17 @@ pub(crate) struct Congestion {
 impl Congestion {
     pub(crate) const fn new(limit: usize) -> Self {
         let window = if limit < MIN_WINDOW { limit } else { MIN_WINDOW };
-        Self { window, limit, slow_start: true, round_end: Seq(0), round_minimum: None, limited: false }
+        Self {
+            window,
+            limit,
+            threshold: usize::MAX,
+            timed_out: false,
+            recent: [Duration::MAX; 4],
+            samples: 0,
+            round_end: Seq(0),
+            round_minimum: None,
+            limited: false,
+        }
     }
 
     pub(crate) const fn window(&self) -> usize {
@@ -45,6 +61,8 @@ impl Congestion {
 
     pub(crate) fn on_sample(&mut self, sample: Duration) {
         self.round_minimum = Some(self.round_minimum.map_or(sample, |minimum| minimum.min(sample)));
+        self.recent[self.samples % self.recent.len()] = sample;
+        self.samples += 1;
     }
 
     /// `count` segments up to `acknowledged` were acknowledged; `newest` is the last one sent so far.
@@ -55,10 +73,13 @@ impl Congestion {
         newest: Seq,
         path_minimum: Option<Duration>,
     ) {
-        let queueing = self.is_queueing(path_minimum);
-        if self.slow_start {
-            if queueing {
-                self.slow_start = false;
+        let Some(path_minimum) = path_minimum else { return };
+        self.timed_out = false;
+        if self.window < self.threshold {
+            // Within a round the queue grows as fast as the window: the latest samples show it, not the
+            // smallest of the round.
+            if self.samples >= 4 && self.recent.iter().all(|sample| is_queueing(*sample, path_minimum)) {
+                self.threshold = 0;
             } else if self.limited {
                 self.grow(count);
             }
@@ -66,30 +87,51 @@ impl Congestion {
         if acknowledged.is_before(self.round_end) {
             return;
         }
-        if queueing {
-            self.window = (self.window - self.window / 8).max(MIN_WINDOW.min(self.limit));
-        } else if self.limited && !self.slow_start {
-            self.grow((self.window / 16).max(1));
+        // Without a sample nothing is known, and nothing changes.
+        if let Some(minimum) = self.round_minimum {
+            if is_queueing(minimum, path_minimum) {
+                self.shrink(8);
+            } else if self.limited && self.window >= self.threshold {
+                self.grow((self.window / 16).max(1));
+            }
         }
         self.round_end = newest;
         self.round_minimum = None;
         self.limited = false;
     }
 
+    /// Segments were lost. On a path whose latest round trips show a queue, by overflow.
+    pub(crate) fn on_loss(&mut self, smoothed: Option<Duration>, path_minimum: Option<Duration>) {
+        if let (Some(smoothed), Some(minimum)) = (smoothed, path_minimum)
+            && smoothed > minimum + (minimum / 2).max(MIN_QUEUE_DELAY / 2)
+        {
+            self.shrink(4);
+            self.threshold = 0;
+        }
+    }
+
     /// The retransmission timeout ran out: nothing is known about the path any more.
     pub(crate) fn on_timeout(&mut self) {
-        self.window = (self.window / 2).max(MIN_WINDOW.min(self.limit));
-        self.slow_start = true;
+        let half = (self.window / 2).max(MIN_WINDOW.min(self.limit));
+        if !core::mem::replace(&mut self.timed_out, true) {
+            self.threshold = half;
+        }
+        self.window = half;
+    }
+
+    /// By one part in `parts`.
+    fn shrink(&mut self, parts: usize) {
+        self.window = (self.window - self.window / parts).max(MIN_WINDOW.min(self.limit));
     }
 
     fn grow(&mut self, count: usize) {
         self.window = (self.window + count).min(self.limit);
     }
+}
 
-    fn is_queueing(&self, path_minimum: Option<Duration>) -> bool {
-        let (Some(round), Some(path)) = (self.round_minimum, path_minimum) else { return false };
-        round > path + (path / 2).max(MIN_QUEUE_DELAY)
-    }
+/// Whether a round trip of this length says that a queue has formed.
+fn is_queueing(round_trip: Duration, path_minimum: Duration) -> bool {
+    round_trip > path_minimum + (path_minimum / 2).max(MIN_QUEUE_DELAY)
 }
 
 /// Spaces segments so that a window does not leave as one burst.
@@ -133,7 +175,7 @@ mod tests {
     fn round(congestion: &mut Congestion, seq: &mut Seq, round_trip: Duration, path: Duration) {
         let count = congestion.window();
         congestion.on_limited();
-        congestion.on_sample(round_trip);
+        (0..4).for_each(|_| congestion.on_sample(round_trip));
         *seq = *seq + count as u16;
         congestion.on_acknowledged(count, *seq, *seq, Some(path));
     }
@@ -148,7 +190,7 @@ mod tests {
         round(&mut congestion, &mut seq, ms(70), ms(40));
         assert_eq!(congestion.window(), 28);
         round(&mut congestion, &mut seq, ms(50), ms(40));
-        assert_eq!(congestion.window(), 29);
+        assert_eq!(congestion.window(), 29, "no slow start any more");
         for _ in 0..1000 {
             round(&mut congestion, &mut seq, ms(40), ms(40));
         }

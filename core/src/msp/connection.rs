@@ -5,7 +5,7 @@ use super::congestion::{Congestion, Pacer};
 use super::event::CloseReason;
 use super::receive::{Insertion, ReceiveBuffer};
 use super::rtt::RoundTrip;
-use super::send::{Readiness, SendBuffer};
+use super::send::{Loss, Readiness, SendBuffer};
 use crate::wire::msp::Repr;
 use crate::{Addr, Instant, Port, Seq};
 use alloc::vec::Vec;
@@ -159,7 +159,7 @@ impl Connection {
         Stats { round_trip, congestion_window, ..self.stats }
     }
 
-    /// Takes a packet of the peer. `payload` is that of a data packet; `memory` is what all streams together
+    /// Takes a packet of the peer. `payload` is that of a data packet, which `packet` lacks; `memory` is what all streams together
     /// may still keep.
     pub(crate) fn handle_packet(&mut self, now: Instant, packet: &Repr<'_>, payload: Bytes, memory: usize) {
         match (packet, self.wire) {
@@ -178,7 +178,7 @@ impl Connection {
         let (Repr::Bare { first } | Repr::Ack { first, .. } | Repr::Data { first, .. }) = *packet else {
             return;
         };
-        if self.is_restarted_peer(packet) {
+        if self.is_restarted_peer(packet, &payload) {
             return self.abort(now, CloseReason::PeerRestarted);
         }
         self.heard = Some(now);
@@ -213,9 +213,18 @@ impl Connection {
                 };
                 self.abort(now, reason);
             }
-            Wire::Open if self.send.on_timeout(now, &self.round_trip) => {
-                self.round_trip.back_off();
-                self.congestion.on_timeout();
+            Wire::Open => {
+                match self.send.on_timeout(now, &self.round_trip) {
+                    Loss::None => return,
+                    Loss::Fast => {
+                        let (smoothed, minimum) = (self.round_trip.smoothed(), self.round_trip.minimum());
+                        self.congestion.on_loss(smoothed, minimum);
+                    }
+                    Loss::Timeout => {
+                        self.round_trip.back_off();
+                        self.congestion.on_timeout();
+                    }
+                }
                 self.set_pace();
             }
             Wire::Lingering { until, .. } if now >= until => self.wire = Wire::Silent,
@@ -414,8 +423,8 @@ impl Connection {
 
     /// The peer opens a new connection where it believes there is none: FIRST with another first message,
     /// although it had heard from us on this one (`spec/10` A.5).
-    fn is_restarted_peer(&self, packet: &Repr<'_>) -> bool {
-        let Repr::Data { first: true, ack: None, seq: Seq(0), payload, .. } = packet else { return false };
+    fn is_restarted_peer(&self, packet: &Repr<'_>, payload: &Bytes) -> bool {
+        let Repr::Data { first: true, ack: None, seq: Seq(0), .. } = packet else { return false };
         let known = self.first_message.is_some_and(|hash| hash != fnv1a(payload));
         known && self.peer_has_heard && self.role == Role::Listener
     }

@@ -9,7 +9,7 @@ use crate::wire::msp::Repr;
 use crate::{Addr, Instant, Port, Protection, Rng, Sid};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use core::time::Duration;
 
 /// Ports up to this one belong to services of the node (`spec/60` section 1).
@@ -161,20 +161,21 @@ impl Endpoint {
         from: Addr,
         to: Port,
         protection: Protection,
-        payload: &Bytes,
+        mut payload: Bytes,
     ) -> Result<(), DatagramError> {
         let now = self.schedule.advance(now);
         if protection != Protection::Encrypted {
             return Err(DatagramError::NotEncrypted);
         }
-        let packet = Repr::parse(payload).map_err(|_| DatagramError::Malformed)?;
+        let packet = Repr::parse(&payload).map_err(|_| DatagramError::Malformed)?.without_payload();
+        // Not a slice: the first slice of a buffer allocates its reference count.
+        payload.advance(Repr::DATA_HEADER_LEN.min(payload.len()));
         let id = match self.index.get(&(to, from)) {
             Some(id) => *id,
             None => self.accept(now, from, to, &packet)?,
         };
         let Some(slot) = self.slots.get_mut(&id) else { return Err(DatagramError::UnknownStream) };
         let memory = self.config.receive_memory.saturating_sub(self.schedule.received);
-        let payload = payload.slice(Repr::DATA_HEADER_LEN.min(payload.len())..);
         slot.connection.handle_packet(now, &packet, payload, memory);
         self.schedule.settle(id, slot);
         self.remove_if_dead(id);

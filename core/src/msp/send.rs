@@ -76,6 +76,16 @@ pub(crate) struct Acknowledged {
     pub(crate) round_trip: Option<Duration>,
 }
 
+/// A loss that begins a recovery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    None,
+    /// Repeated acknowledgments told of it.
+    Fast,
+    /// The retransmission timeout ran out.
+    Timeout,
+}
+
 /// Whether a segment can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Readiness {
@@ -201,26 +211,27 @@ impl SendBuffer {
         Some(early.map_or(timeout, |early| early.min(timeout)))
     }
 
-    /// Marks what is taken for lost by `now`. Returns whether the retransmission timeout ran out.
-    pub(crate) fn on_timeout(&mut self, now: Instant, round_trip: &RoundTrip) -> bool {
+    /// Marks what is taken for lost by `now`.
+    pub(crate) fn on_timeout(&mut self, now: Instant, round_trip: &RoundTrip) -> Loss {
         let Some(first) = self.segments.front().filter(|first| self.sent > 0 && !first.lost) else {
-            return false;
+            return Loss::None;
         };
         if now >= self.timer_start + round_trip.timeout() {
             self.recovery = Recovery::Timeout { end: self.newest(), group: 1 };
             self.arrived_beyond = 0;
             self.timer_start = now;
             self.mark_lost(1, now);
-            return true;
+            return Loss::Timeout;
         }
         if self.repeated && now >= first.sent_at + self.loss_delay(first, round_trip) {
-            if self.recovery == Recovery::None {
-                self.recovery = Recovery::Fast { end: self.newest() };
-            }
             self.mark_lost(1, now);
             self.timer_start = now;
+            if self.recovery == Recovery::None {
+                self.recovery = Recovery::Fast { end: self.newest() };
+                return Loss::Fast;
+            }
         }
-        false
+        Loss::None
     }
 
     /// Whether there is a segment to send within `window`.

@@ -206,7 +206,7 @@ impl Pair {
                 let payload = Bytes::copy_from_slice(payload);
                 let end = &mut self.ends[side as usize];
                 // What it makes of the packet is for counters only.
-                let _ = end.handle_datagram(self.now, from, to, Protection::Encrypted, &payload);
+                let _ = end.handle_datagram(self.now, from, to, Protection::Encrypted, payload);
             }
             self.flush(side);
         }

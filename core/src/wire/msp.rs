@@ -84,6 +84,19 @@ impl<'a> Repr<'a> {
         })
     }
 
+    /// The same packet with an empty payload, which borrows nothing.
+    #[must_use]
+    pub const fn without_payload(self) -> Repr<'static> {
+        match self {
+            Self::Stop => Repr::Stop,
+            Self::Bare { first } => Repr::Bare { first },
+            Self::Ack { first, ack } => Repr::Ack { first, ack },
+            Self::Data { first, ack, seq, shutdown, .. } => {
+                Repr::Data { first, ack, seq, shutdown, payload: &[] }
+            }
+        }
+    }
+
     /// Appends the packet to `buffer`.
     pub fn emit(&self, buffer: &mut Vec<u8>) {
         let flag = |set: bool, mask: u8| if set { mask } else { 0 };
