@@ -7,6 +7,7 @@ extern crate alloc;
 extern crate std;
 
 mod addr;
+mod host;
 pub mod mdp;
 pub mod msp;
 mod rng;
@@ -18,6 +19,7 @@ pub mod tunnel;
 pub mod wire;
 
 pub use addr::{Addr, ParsePortError, ParseSidError, Port, Sid};
+pub use host::Host;
 pub use mdp::{
     Datagram, Destination, Identity, InterfaceConfig, InterfaceId, Node, NodeConfig, NodeEvent, NodeStats,
     SendDatagramError, Transmit,
