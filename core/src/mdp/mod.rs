@@ -15,6 +15,7 @@ mod linkstate;
 mod neighbour;
 mod node;
 mod outbox;
+mod ping;
 mod receive;
 mod services;
 mod transmit;
@@ -23,6 +24,7 @@ pub use config::{InterfaceConfig, NodeConfig, NodeStats};
 pub use crypto::{Nonces, SharedKey};
 pub use identity::{Identity, sid_of_signing_key, verify, verify_datagram};
 pub use node::{Datagram, Destination, InterfaceId, Node, NodeEvent, SendDatagramError, Transmit};
+pub use ping::{Ping, PingConfig, PingEvent, PingSummary};
 
 /// One of the two ways to send on an interface. Each is a stream of packets with numbers of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
