@@ -22,6 +22,14 @@ pub fn wire(input: &[u8]) {
         assert_eq!(emitted.len(), repr.buffer_len());
         assert_eq!(mdp::Repr::parse(&emitted), Ok(repr));
     }
+    if let Ok(message) = mdp::KeyMapping::parse(input) {
+        let mut emitted = Vec::new();
+        message.emit(&mut emitted);
+        assert_eq!(emitted.len(), message.buffer_len());
+        if message != mdp::KeyMapping::Other {
+            assert_eq!(emitted, input);
+        }
+    }
     overlay_packet(input);
     link_state(input);
     for item in explain_items(input) {
