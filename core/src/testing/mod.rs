@@ -2,9 +2,11 @@
 
 pub mod fuzz;
 mod link;
+mod mesh;
 mod pair;
 
 pub use link::Link;
+pub use mesh::{Mesh, Station};
 pub use pair::{Pair, Side};
 
 /// The seed of a test: the one in the variable `MSP_TEST_SEED` if it is set, so that a failure can be
