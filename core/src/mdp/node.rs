@@ -3,7 +3,7 @@
 use super::config::{InterfaceConfig, NodeConfig, NodeStats};
 use super::directory::Directory;
 use super::keys::{Keys, Throttle};
-use super::neighbour::Neighbour;
+use super::neighbour::{Neighbour, Standing};
 use super::outbox::Frame;
 use super::transmit::FrameCounter;
 use super::{Identity, Nonces, SharedKey};
@@ -414,8 +414,9 @@ impl Node {
             if neighbour.goes_down(now) || (silent && neighbour.is_up(now)) {
                 down.push(*sid);
             }
-            if silent {
-                directory.forget_neighbour(sid);
+            if silent && neighbour.standing > Standing::Heard {
+                // It may come back with its SID abbreviated.
+                directory.learn(now, *sid);
             }
             !silent
         });

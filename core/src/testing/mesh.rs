@@ -100,13 +100,9 @@ impl Mesh {
         self.stations[a].node.add_peer(INTERFACE, address);
     }
 
-    /// The link from `a` to `b`.
-    ///
-    /// # Panics
-    ///
-    /// If there is none.
+    /// The link from `a` to `b`; a perfect one if they were not joined.
     pub fn link(&mut self, a: usize, b: usize) -> &mut Link {
-        self.links.get_mut(&(a, b)).unwrap_or_else(|| panic!("no link from {a} to {b}"))
+        self.links.entry((a, b)).or_insert_with(|| Link::new(0))
     }
 
     /// Lets time pass until `done`, at most for `limit`. Gives whether it is.
