@@ -2,6 +2,7 @@
 
 use msp_core::testing::fuzz;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 #[test]
@@ -16,7 +17,12 @@ fn the_committed_corpus_passes() {
         for input in fs::read_dir(target.path()).unwrap() {
             let path = input.unwrap().path();
             println!("{}", path.display());
-            body(&fs::read(path).unwrap());
+            match fs::read(&path) {
+                Ok(input) => body(&input),
+                // A fuzzer that runs beside this replaces its own finds.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => panic!("{error}"),
+            }
         }
     }
 }
