@@ -127,6 +127,11 @@ impl SendBuffer {
         self.segments.len()
     }
 
+    /// Segments that have never been sent.
+    pub(crate) fn unsent(&self) -> usize {
+        self.segments.len() - self.sent
+    }
+
     /// The first unacknowledged segment.
     pub(crate) const fn base(&self) -> Seq {
         self.base

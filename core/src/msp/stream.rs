@@ -89,6 +89,12 @@ impl<'a> Stream<'a> {
         self.slot.connection.send.len()
     }
 
+    /// Messages queued here that have not been sent yet, the end of the stream counted as one.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.slot.connection.send.unsent()
+    }
+
     /// The messages that [`Stream::recv`] will return, without consuming them.
     pub fn peek(&self) -> impl Iterator<Item = &Bytes> {
         self.slot.connection.receive.peek()

@@ -1,29 +1,32 @@
 //! What a tunnel wants done, and what it reports.
 
 use crate::Addr;
+use crate::mdp::NodeEvent;
+use crate::msp::{CloseReason, StreamId};
 use core::fmt;
 
-/// A local connection of a tunnel: a TCP connection, or standard input and output. Never reused.
+/// A local connection of a tunnel, a TCP connection or standard input and output, with its stream. Never
+/// reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub(super) u64);
+pub struct LinkId(pub(super) StreamId);
 
 impl LinkId {
-    /// Its number: links count from 0 in the order in which they began.
+    /// Its number. A link that begins later has a larger one.
     #[must_use]
     pub const fn get(self) -> u64 {
-        self.0
+        self.0.get()
     }
 }
 
 impl fmt::Display for LinkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        fmt::Display::fmt(&self.get(), f)
     }
 }
 
 impl fmt::Debug for LinkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -81,6 +84,32 @@ pub enum EndReason {
     PeerRestarted,
     /// The tunnel was [shut down](super::Tunnel::shutdown).
     Shutdown,
+}
+
+impl EndReason {
+    /// How the local side is closed for this reason.
+    pub(super) fn close_kind(self) -> CloseKind {
+        if self == Self::Finished { CloseKind::Clean } else { CloseKind::Abort }
+    }
+
+    /// How a tunnel ends with its only link.
+    pub(super) fn outcome(self) -> Outcome {
+        if self == Self::Finished { Outcome::Clean } else { Outcome::Failed(self) }
+    }
+}
+
+impl From<CloseReason> for EndReason {
+    fn from(reason: CloseReason) -> Self {
+        match reason {
+            CloseReason::Finished => Self::Finished,
+            CloseReason::Reset => Self::Shutdown,
+            CloseReason::PeerReset => Self::PeerReset,
+            CloseReason::Refused => Self::Refused,
+            CloseReason::TimedOut => Self::TimedOut,
+            CloseReason::Unreachable => Self::Unreachable,
+            CloseReason::PeerRestarted => Self::PeerRestarted,
+        }
+    }
 }
 
 impl fmt::Display for EndReason {
@@ -142,4 +171,6 @@ pub enum TunnelEvent {
         /// The other end of the stream.
         peer: Addr,
     },
+    /// Something happened to the node below.
+    Node(NodeEvent),
 }

@@ -1,36 +1,432 @@
 //! TCP connections over MSP streams.
 //!
-//! The surface of `Tunnel`, which joins these types to a `Host`:
+//! A [`Tunnel`] joins every stream to one *link*, a connection on the local side: TCP, or standard input
+//! and output. It decides, its driver does:
 //!
 //! ```text
-//! listen(host, port, config) -> Result<Tunnel, ListenError>
-//! connect(host, remote, config) -> Tunnel
-//!
-//! handle_packet(now, interface, from, packet)      as Host
-//! handle_timeout(now)                              as Host
-//! poll_transmit(now, &mut buffer) -> Option<Transmit>
-//! poll_timeout() -> Option<Instant>                due now while an action, event or transmit is ready
-//! poll_action() -> Option<Action>
-//! poll_event() -> Option<TunnelEvent>              must be drained too
-//!
-//! can_accept() -> bool                             connect role: whether local_accepted would take one
-//! local_accepted(now) -> Option<LinkId>            connect role: a TCP connection was accepted, or
-//!                                                  standard input and output are to be joined (at the start)
-//! local_opened(now, link)                          answers Action::Dial
-//! local_failed(now, link)                          answers Action::Dial, or any error of the local side
-//! local_eof(now, link)                             end of file on reading
-//! read_budget(link) -> usize                       0: do not read now
-//! local_data(now, link, &[u8]) -> usize            bytes taken: all, up to read_budget
-//! output(link) -> impl Iterator<Item = &[u8]>      for writev (takes &mut self)
-//! consume(now, link, n)                            n bytes of the output were written
-//! shutdown(now)                                    abort every stream, then Finished; twice: at once
+//! loop:
+//!   until nothing moves any more:
+//!     while poll_action:   Dial, ShutdownWrite, Close, StopAccepting; Finished ends the loop
+//!     while poll_transmit: send it
+//!     while poll_event:    log it
+//!     for every link:      write output, then consume what was written
+//!                          read up to read_budget, then local_data or local_eof
+//!     for the listener:    if can_accept, accept and local_accepted
+//!   sleep until a socket is ready or poll_timeout has come
+//!   handle_packet, local_opened, local_failed; handle_timeout
 //! ```
 //!
-//! Every link ends with exactly one `Action::Close`, after `local_failed` too; the driver keeps its socket
-//! until then. All calls with an unknown link do nothing.
+//! Standard input and output are a link like any other. A driver that joins them sets
+//! [`TunnelConfig::once`]; when connecting, it calls [`Tunnel::local_accepted`] at the start, before there
+//! is any input, because some services speak first; when listening, it takes the [`Action::Dial`].
+//!
+//! The directions of a link end each on its own, as in TCP. The end of the local input finishes the stream
+//! after its last byte; when the peer has finished and everything was written, the driver is told to
+//! [shut down writing](Action::ShutdownWrite); when both are done and acknowledged, to
+//! [close](Action::Close). If anything breaks, the other end is told of an abort.
 
 mod config;
 mod event;
+mod link;
 
 pub use config::TunnelConfig;
 pub use event::{Action, CloseKind, EndReason, LinkId, Outcome, TunnelEvent};
+
+use crate::mdp::{InterfaceId, Node, Transmit};
+use crate::msp::{ConnectError, Event, ListenError, MAX_MESSAGE, Stats, Stream, StreamId};
+use crate::{Addr, Host, Instant, Port};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+use link::{Link, Local};
+
+/// Events kept for a driver that does not take them; the oldest are lost first.
+const MAX_EVENTS: usize = 256;
+/// A tunnel that is shut down tells its peers for no longer than this.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
+/// What [`Tunnel::share`] is at least, however many links there are.
+const MIN_SHARE: usize = 8;
+
+/// Which end opens the streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Listen(Port),
+    Connect(Addr),
+}
+
+/// How far the tunnel is from its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Links may begin.
+    Running,
+    /// The one link of [`TunnelConfig::once`] has begun.
+    LastLink,
+    /// No link is left; peers may still need an answer.
+    Lingering(Outcome),
+    /// Shut down; the packets that tell the peers are on their way out, until this time at most.
+    Stopping(Outcome, Instant),
+    Finished,
+}
+
+/// A listening or connecting tunnel with the node that carries it.
+///
+/// It keeps the contract of the crate: any order and number of calls is legal, and calls about a link that
+/// is not known do nothing.
+#[derive(Debug)]
+pub struct Tunnel {
+    host: Host,
+    role: Role,
+    config: TunnelConfig,
+    phase: Phase,
+    links: BTreeMap<LinkId, Link>,
+    actions: VecDeque<Action>,
+    events: VecDeque<TunnelEvent>,
+    /// The limit was reached, and no link has ended since.
+    limit_reported: bool,
+    now: Instant,
+}
+
+impl Tunnel {
+    /// A tunnel that dials for every stream that peers open to `port`.
+    ///
+    /// # Errors
+    ///
+    /// If the port cannot be listened on.
+    pub fn listen(mut host: Host, port: Port, config: TunnelConfig) -> Result<Self, ListenError> {
+        host.endpoint().listen(port)?;
+        Ok(Self::new(host, Role::Listen(port), config))
+    }
+
+    /// A tunnel that opens a stream to `remote` for every [accepted](Self::local_accepted) link.
+    ///
+    /// # Errors
+    ///
+    /// If `remote` cannot be anybody's address.
+    pub fn connect(host: Host, remote: Addr, config: TunnelConfig) -> Result<Self, ConnectError> {
+        if remote.is_reserved() {
+            return Err(ConnectError::InvalidAddress(remote));
+        }
+        Ok(Self::new(host, Role::Connect(remote), config))
+    }
+
+    fn new(host: Host, role: Role, config: TunnelConfig) -> Self {
+        Self {
+            host,
+            role,
+            config,
+            phase: Phase::Running,
+            links: BTreeMap::new(),
+            actions: VecDeque::new(),
+            events: VecDeque::new(),
+            limit_reported: false,
+            now: Instant::ZERO,
+        }
+    }
+
+    /// The node below, to add peers and to look at it.
+    pub fn node(&mut self) -> &mut Node {
+        self.host.node()
+    }
+
+    /// Takes a packet that came in on an interface.
+    pub fn handle_packet(&mut self, now: Instant, interface: InterfaceId, from: SocketAddr, packet: &[u8]) {
+        let now = self.advance(now);
+        if self.phase != Phase::Finished {
+            self.host.handle_packet(now, interface, from, packet);
+            self.settle(now);
+        }
+    }
+
+    /// Does what is due. Early or twice, it does nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.advance(now);
+        if self.phase != Phase::Finished {
+            self.host.handle_timeout(now);
+            self.settle(now);
+        }
+    }
+
+    /// The next packet to send, `None` when there is none. Its bytes are in `buffer`, which is cleared
+    /// first. What is returned counts as sent: not sending it is packet loss.
+    pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        if self.phase == Phase::Finished {
+            return None;
+        }
+        let now = self.advance(now);
+        let transmit = self.host.poll_transmit(now, buffer);
+        self.settle(now);
+        transmit
+    }
+
+    /// What the driver has to do, oldest first.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        let Some(action) = self.actions.pop_front() else {
+            let outcome = self.end_reached()?;
+            self.phase = Phase::Finished;
+            return Some(Action::Finished(outcome));
+        };
+        if let Action::Close(link, _) = action {
+            self.links.remove(&link);
+        }
+        Some(action)
+    }
+
+    /// What has happened, oldest first. A driver that does not care still takes and drops them.
+    pub fn poll_event(&mut self) -> Option<TunnelEvent> {
+        self.events.pop_front().or_else(|| {
+            let event = self.host.poll_node_event().filter(|_| self.phase != Phase::Finished);
+            event.map(TunnelEvent::Node)
+        })
+    }
+
+    /// When to call [`Tunnel::handle_timeout`]; the last time seen while there is something to take from
+    /// `poll_action`, `poll_event` or `poll_transmit`. It changes with every call that takes time or takes
+    /// something out. Output of links does not count, because their local side may be blocked.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if !self.actions.is_empty() || !self.events.is_empty() || self.end_reached().is_some() {
+            return Some(self.now);
+        }
+        let host = self.host.poll_timeout();
+        match self.phase {
+            Phase::Finished => None,
+            Phase::Stopping(_, until) => Some(host.map_or(until, |host| host.min(until))),
+            _ => host,
+        }
+    }
+
+    /// Whether [`Tunnel::local_accepted`] would take a link now. False for a listening tunnel.
+    #[must_use]
+    pub fn can_accept(&self) -> bool {
+        matches!(self.role, Role::Connect(_)) && self.phase == Phase::Running && self.has_room()
+    }
+
+    /// A local connection was accepted: opens a stream for it. `None` if the tunnel takes none, now or any
+    /// more; ask [`Tunnel::can_accept`] before accepting.
+    pub fn local_accepted(&mut self, now: Instant) -> Option<LinkId> {
+        let now = self.advance(now);
+        let Role::Connect(remote) = self.role else { return None };
+        if self.phase != Phase::Running {
+            return None;
+        }
+        let opened = self.has_room().then(|| self.host.endpoint().connect(now, remote).ok()).flatten();
+        let Some(stream) = opened else {
+            self.report_limit(remote);
+            return None;
+        };
+        let link = self.begin(stream, remote, Local::Open);
+        if self.phase == Phase::LastLink {
+            self.actions.push_back(Action::StopAccepting);
+        }
+        Some(link)
+    }
+
+    /// The local side of `link` is open, as [`Action::Dial`] asked.
+    pub fn local_opened(&mut self, now: Instant, link: LinkId) {
+        let now = self.advance(now);
+        if let Some(state) = self.links.get_mut(&link).filter(|state| state.local == Local::Dialling) {
+            state.local = Local::Open;
+            self.check_inbound(link);
+            self.settle(now);
+        }
+    }
+
+    /// The local side of `link` could not be opened, or broke. The peer is told of a refusal or an abort,
+    /// unless the local side had nothing left to do.
+    pub fn local_failed(&mut self, now: Instant, link: LinkId) {
+        let now = self.advance(now);
+        let Some(state) = self.links.get(&link) else { return };
+        let reason = match state.local {
+            Local::Dialling => EndReason::DialFailed,
+            Local::Open if !state.is_done_locally() => EndReason::LocalFailed,
+            Local::Open | Local::Closing => return,
+        };
+        if let Some(mut stream) = self.host.endpoint().stream(link.0) {
+            stream.reset(now);
+        }
+        self.end(link, reason);
+        self.settle(now);
+    }
+
+    /// The local side of `link` sends no more. It may still receive.
+    pub fn local_eof(&mut self, now: Instant, link: LinkId) {
+        let now = self.advance(now);
+        let share = self.share();
+        if let Some((link, mut stream)) = self.open_link(link) {
+            link.end_outbound(now, &mut stream, share);
+        }
+        self.settle(now);
+    }
+
+    /// Bytes that may be read from the local side of `link` now. 0 means: do not read, the peer or the
+    /// network is slower. It may change with every call that takes time.
+    #[must_use]
+    pub fn read_budget(&mut self, link: LinkId) -> usize {
+        let share = self.share();
+        self.open_link(link).map_or(0, |(link, stream)| link.read_budget(&stream, share))
+    }
+
+    /// Takes bytes that were read from the local side of `link`, and returns how many: all of them, unless
+    /// there are more than [`Tunnel::read_budget`]. The rest is the caller's to bring again.
+    #[must_use]
+    pub fn local_data(&mut self, now: Instant, link: LinkId, data: &[u8]) -> usize {
+        let now = self.advance(now);
+        let (taken, share) = (data.len().min(self.read_budget(link)), self.share());
+        if let Some((link, mut stream)) = self.open_link(link) {
+            link.push(now, &mut stream, share, &data[..taken]);
+        }
+        self.settle(now);
+        taken
+    }
+
+    /// Bytes to be written to the local side of `link`, in order, borrowed from the messages received.
+    pub fn output(&mut self, link: LinkId) -> impl Iterator<Item = &[u8]> {
+        self.open_link(link).into_iter().flat_map(|(link, stream)| link.output(stream))
+    }
+
+    /// The first `count` bytes of the [output](Self::output) of `link` were written: makes room for more.
+    pub fn consume(&mut self, now: Instant, link: LinkId, count: usize) {
+        let now = self.advance(now);
+        if let Some((state, mut stream)) = self.open_link(link) {
+            state.consume(now, &mut stream, count);
+            self.check_inbound(link);
+            self.settle(now);
+        }
+    }
+
+    /// Ends the tunnel: every stream is aborted and the peers are told so, then comes
+    /// [`Action::Finished`]. The second time, it comes at once.
+    pub fn shutdown(&mut self, now: Instant) {
+        let now = self.advance(now);
+        let outcome = match self.phase {
+            Phase::Running | Phase::LastLink => Outcome::Interrupted,
+            Phase::Lingering(outcome) => outcome,
+            Phase::Stopping(outcome, _) => return self.phase = Phase::Stopping(outcome, now),
+            Phase::Finished => return,
+        };
+        self.phase = Phase::Stopping(outcome, now + SHUTDOWN_LIMIT);
+        self.host.endpoint().reset_all(now);
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            self.end(link, EndReason::Shutdown);
+        }
+        self.settle(now);
+    }
+
+    /// Figures about the stream of `link`.
+    pub fn stats(&mut self, link: LinkId) -> Option<Stats> {
+        self.host.endpoint().stream(link.0).map(|stream| stream.stats())
+    }
+
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    fn has_room(&self) -> bool {
+        self.links.len() < self.config.max_links.max(1)
+    }
+
+    /// Messages that every link may keep unacknowledged.
+    fn share(&self) -> usize {
+        (self.config.send_memory / MAX_MESSAGE / self.links.len().max(1)).max(MIN_SHARE)
+    }
+
+    fn open_link(&mut self, link: LinkId) -> Option<(&mut Link, Stream<'_>)> {
+        let state = self.links.get_mut(&link).filter(|state| state.local == Local::Open)?;
+        Some((state, self.host.endpoint().stream(link.0)?))
+    }
+
+    /// How the tunnel has ended, once all is said to the peers but not to the driver.
+    fn end_reached(&self) -> Option<Outcome> {
+        let idle = || self.host.is_idle() && self.host.poll_timeout().is_none_or(|at| at > self.now);
+        match self.phase {
+            Phase::Lingering(outcome) => idle().then_some(outcome),
+            Phase::Stopping(outcome, until) => (self.now >= until || idle()).then_some(outcome),
+            Phase::Running | Phase::LastLink | Phase::Finished => None,
+        }
+    }
+
+    /// Acts on what has changed about the streams.
+    fn settle(&mut self, now: Instant) {
+        let share = self.share();
+        for (id, link) in self.links.iter_mut().filter(|(_, link)| link.is_waiting()) {
+            if let Some(mut stream) = self.host.endpoint().stream(id.0) {
+                link.flush(now, &mut stream, share);
+            }
+        }
+        while let Some(event) = self.host.poll_event() {
+            match event {
+                Event::Accepted { stream, peer, .. } => self.accept(now, stream, peer),
+                Event::PeerFinished { stream } => self.check_inbound(LinkId(stream)),
+                Event::Closed { stream, reason } => self.end(LinkId(stream), reason.into()),
+                Event::Connected { .. } | Event::Readable { .. } | Event::Writable { .. } => {}
+            }
+        }
+    }
+
+    /// Begins a link for a stream that a peer has opened, or aborts the stream.
+    fn accept(&mut self, now: Instant, stream: StreamId, peer: Addr) {
+        let half_open = self.links.values().filter(|link| link.local == Local::Dialling).count();
+        let running = self.phase == Phase::Running;
+        if running && self.has_room() && half_open < self.config.max_half_open.max(1) {
+            let link = self.begin(stream, peer, Local::Dialling);
+            self.actions.push_back(Action::Dial(link));
+            return;
+        }
+        if running {
+            self.report_limit(peer);
+        }
+        if let Some(mut stream) = self.host.endpoint().stream(stream) {
+            stream.reset(now);
+        }
+    }
+
+    fn begin(&mut self, stream: StreamId, peer: Addr, local: Local) -> LinkId {
+        let link = LinkId(stream);
+        self.links.insert(link, Link::new(peer, local));
+        self.report(TunnelEvent::Opened { link, peer });
+        if self.config.once {
+            self.phase = Phase::LastLink;
+            if let Role::Listen(port) = self.role {
+                self.host.endpoint().stop_listening(port);
+            }
+        }
+        link
+    }
+
+    /// Has the local side of `link` closed, if it is not yet.
+    fn end(&mut self, link: LinkId, reason: EndReason) {
+        let state = self.links.get_mut(&link).filter(|state| state.local != Local::Closing);
+        let Some(state) = state else { return };
+        state.local = Local::Closing;
+        let (peer, received, sent) = (state.peer, state.received, state.sent);
+        self.actions.push_back(Action::Close(link, reason.close_kind()));
+        self.limit_reported = false;
+        self.report(TunnelEvent::Closed { link, peer, reason, received, sent });
+        if self.phase == Phase::LastLink {
+            self.phase = Phase::Lingering(reason.outcome());
+        }
+    }
+
+    /// Has writing to the local side shut down, once the peer has finished and everything was written.
+    fn check_inbound(&mut self, link: LinkId) {
+        if self.open_link(link).is_some_and(|(link, stream)| link.end_inbound(&stream)) {
+            self.actions.push_back(Action::ShutdownWrite(link));
+        }
+    }
+
+    fn report_limit(&mut self, peer: Addr) {
+        if !self.limit_reported {
+            self.limit_reported = true;
+            self.report(TunnelEvent::LimitReached { peer });
+        }
+    }
+
+    fn report(&mut self, event: TunnelEvent) {
+        if self.events.len() == MAX_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+}
