@@ -4,10 +4,12 @@ pub mod fuzz;
 mod link;
 mod mesh;
 mod pair;
+mod tunnel;
 
 pub use link::Link;
 pub use mesh::{Mesh, Station};
 pub use pair::{Pair, Side};
+pub use tunnel::{CLIENT, Dial, End, SERVER, Socket, TunnelPair, pattern};
 
 /// The seed of a test: the one in the variable `MSP_TEST_SEED` if it is set, so that a failure can be
 /// replayed, else `default`. It is printed, which `cargo test` shows when the test fails.

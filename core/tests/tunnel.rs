@@ -1,0 +1,453 @@
+//! Two tunnels back to back, in virtual time.
+
+use core::time::Duration;
+use msp_core::testing::{CLIENT, Dial, Link, SERVER, Socket, TunnelPair, pattern};
+use msp_core::tunnel::{CloseKind, EndReason, Outcome, TunnelConfig, TunnelEvent};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn once() -> TunnelConfig {
+    let mut config = TunnelConfig::default();
+    config.once = true;
+    config
+}
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// A link that delays, and loses, reorders and duplicates one packet in ten.
+fn bad(link: Link) -> Link {
+    link.delay(ms(10)).jitter(ms(2)).loss(10).reorder(10).duplicate(5)
+}
+
+/// Runs until every link of both ends is closed and there has been one.
+fn run(pair: &mut TunnelPair, limit: Duration) {
+    let done = pair.run_until(limit, |pair| {
+        pair.ends
+            .iter()
+            .all(|end| !end.sockets.is_empty() && end.sockets.values().all(|socket| socket.closed.is_some()))
+    });
+    assert!(done, "not all closed by {:?}", pair.now);
+}
+
+/// What the sockets of an end have sent, in sorted order, and what they have received.
+fn traffic(pair: &TunnelPair, end: usize) -> [Vec<Vec<u8>>; 2] {
+    let sockets = || pair.ends[end].sockets.values();
+    let mut sent: Vec<_> = sockets().map(|socket| socket.input.clone()).collect();
+    let mut received: Vec<_> = sockets().map(|socket| socket.received.clone()).collect();
+    sent.sort();
+    received.sort();
+    [sent, received]
+}
+
+/// Every byte of every link has arrived, in both directions, and every link was closed as TCP would.
+fn assert_carried(pair: &TunnelPair) {
+    let ([client_sent, client_received], [server_sent, server_received]) =
+        (traffic(pair, CLIENT), traffic(pair, SERVER));
+    assert!(client_sent == server_received, "from client to server");
+    assert!(server_sent == client_received, "from server to client");
+    for socket in pair.ends.iter().flat_map(|end| end.sockets.values()) {
+        assert_eq!(socket.closed, Some(CloseKind::Clean));
+    }
+}
+
+/// A program that sends this and its end of file.
+fn sending(input: Vec<u8>) -> Socket {
+    Socket::waiting().sending(input).finishing()
+}
+
+fn outcomes(pair: &mut TunnelPair) -> [Option<Outcome>; 2] {
+    pair.run_until(MINUTE, |pair| pair.ends.iter().all(|end| end.outcome.is_some()));
+    pair.ends.each_ref().map(|end| end.outcome)
+}
+
+/// Why the links of an end have ended, in that order.
+fn reasons(pair: &TunnelPair, end: usize) -> Vec<EndReason> {
+    let reason = |event: &TunnelEvent| match event {
+        TunnelEvent::Closed { reason, .. } => Some(*reason),
+        _ => None,
+    };
+    pair.ends[end].events.iter().filter_map(reason).collect()
+}
+
+fn limits_reached(pair: &TunnelPair, end: usize) -> usize {
+    let events = pair.ends[end].events.iter();
+    events.filter(|event| matches!(event, TunnelEvent::LimitReached { .. })).count()
+}
+
+fn opened(pair: &TunnelPair) -> usize {
+    pair.ends[SERVER].sockets.len()
+}
+
+#[test]
+fn carries_both_ways_at_once_over_a_bad_link() {
+    for seed in 0..4 {
+        let mut pair =
+            TunnelPair::new(seed, [once(), once()], bad).dial(|_| Dial::Open(sending(pattern(2, 300_000))));
+        pair.open(sending(pattern(1, 200_000))).unwrap();
+        run(&mut pair, 10 * MINUTE);
+        assert_carried(&pair);
+        assert!(pair.ends[CLIENT].stopped_accepting);
+        assert_eq!(outcomes(&mut pair), [Some(Outcome::Clean); 2]);
+        for end in [CLIENT, SERVER] {
+            let other = pair.ends[1 - end].sockets.values().next().unwrap().input.len() as u64;
+            let own = pair.ends[end].sockets.values().next().unwrap().input.len() as u64;
+            assert!(pair.ends[end].events.iter().any(|event| matches!(
+                event,
+                TunnelEvent::Closed { received, sent, .. } if (*received, *sent) == (other, own)
+            )));
+        }
+    }
+}
+
+#[test]
+fn carries_fifty_links_at_once() {
+    let size = |n: usize| [0, 1, 1023, 1024, 1025, 5_000, 20_000, 60_000][n % 8] + n;
+    let mut pair = TunnelPair::new(5, Default::default(), bad)
+        .dial(move |n| Dial::Open(sending(pattern(1000 + n as u64, size(n / 8)))));
+    for n in 0..50 {
+        pair.open(sending(pattern(n as u64, size(n)))).unwrap();
+    }
+    run(&mut pair, 10 * MINUTE);
+    assert_eq!(opened(&pair), 50);
+    assert_carried(&pair);
+    assert_eq!(outcomes(&mut pair), [None; 2]);
+}
+
+#[test]
+fn half_closes_in_either_direction() {
+    for (first, second) in [(CLIENT, SERVER), (SERVER, CLIENT)] {
+        let mut pair = TunnelPair::new(6, [once(), once()], bad).dial(|_| Dial::Open(Socket::waiting()));
+        pair.open(Socket::waiting()).unwrap();
+        assert!(pair.run_until(MINUTE, |pair| opened(pair) == 1));
+        pair.socket(first, 0).input = pattern(1, 3_000);
+        pair.socket(first, 0).finish = true;
+        assert!(pair.run_until(MINUTE, |pair| pair.socket(second, 0).ended));
+        assert!(pair.socket(second, 0).received == pattern(1, 3_000));
+        pair.run(MINUTE); // the other half stays open for as long as it is wanted
+        pair.socket(second, 0).input = pattern(2, 50_000);
+        assert!(pair.run_until(MINUTE, |pair| pair.socket(first, 0).received.len() == 50_000));
+        assert!(!pair.socket(first, 0).ended);
+        pair.socket(second, 0).finish = true;
+        run(&mut pair, MINUTE);
+        assert_carried(&pair);
+        assert_eq!(outcomes(&mut pair), [Some(Outcome::Clean); 2]);
+    }
+}
+
+#[test]
+fn the_listening_end_can_speak_first() {
+    let mut pair = TunnelPair::new(7, [once(), once()], bad)
+        .dial(|_| Dial::Open(Socket::waiting().sending(pattern(1, 100))));
+    pair.open(Socket::waiting()).unwrap();
+    assert!(pair.run_until(MINUTE, |pair| pair.socket(CLIENT, 0).received.len() == 100));
+}
+
+#[test]
+fn a_slow_reader_stops_the_writer() {
+    let mut pair = TunnelPair::new(8, Default::default(), bad)
+        .dial(|_| Dial::Open(sending(pattern(2, 1_000_000)).reading(50_000)));
+    pair.open(sending(pattern(1, 1_000_000)).reading(70_000)).unwrap();
+    pair.run(MINUTE);
+    for end in [CLIENT, SERVER] {
+        let (read, received) = (pair.socket(end, 0).read, pair.socket(1 - end, 0).received.len());
+        assert_eq!(received, pair.socket(1 - end, 0).room.unwrap());
+        // The send window of 256 messages, and the one that waits.
+        assert!(read - received <= 257 * 1024, "{} bytes on the way", read - received);
+    }
+    for end in [CLIENT, SERVER] {
+        pair.socket(end, 0).room = None;
+    }
+    run(&mut pair, MINUTE);
+    assert_carried(&pair);
+}
+
+#[test]
+fn links_share_the_memory_for_sending() {
+    let mut config = TunnelConfig::default();
+    config.send_memory = 1 << 20;
+    let mut pair = TunnelPair::new(9, [config, TunnelConfig::default()], |link| link.delay(ms(1)))
+        .dial(|_| Dial::Open(Socket::waiting().reading(0)));
+    for n in 0..40 {
+        pair.open(sending(pattern(n, 300_000))).unwrap();
+    }
+    pair.run(MINUTE / 4);
+    let read: usize = pair.ends[CLIENT].sockets.values().map(|socket| socket.read).sum();
+    // What the first links took before the others came is theirs.
+    assert!((1 << 20..3 << 20).contains(&read), "{read} bytes kept");
+}
+
+#[test]
+fn tiny_pieces_become_full_messages_when_the_peer_is_slow() {
+    let mut pair = TunnelPair::new(10, [once(), once()], |link| link.delay(ms(50)))
+        .dial(|_| Dial::Open(Socket::waiting().finishing()));
+    let link = pair.open(sending(pattern(1, 40_000)).in_pieces(1)).unwrap();
+    let mut messages = 0;
+    pair.run_until(MINUTE, |pair| {
+        let tunnel = &mut pair.ends[CLIENT].tunnel;
+        messages = tunnel.stats(link).map_or(messages, |stats| stats.sent);
+        pair.socket(CLIENT, 0).closed.is_some()
+    });
+    run(&mut pair, MINUTE);
+    assert_carried(&pair);
+    // Those that fill the first congestion window, and hardly more than full ones after it.
+    assert!(messages < 30 + 2 * 40, "{messages} messages");
+}
+
+#[test]
+fn a_refused_target_is_a_refusal_at_the_other_end() {
+    for input in [Vec::new(), pattern(1, 5_000)] {
+        let mut pair = TunnelPair::new(11, [once(), TunnelConfig::default()], bad).dial(|_| Dial::Refuse);
+        pair.open(Socket::waiting().sending(input)).unwrap();
+        run(&mut pair, MINUTE);
+        assert_eq!(outcomes(&mut pair), [Some(Outcome::Failed(EndReason::Refused)), None]);
+        assert_eq!(reasons(&pair, SERVER), [EndReason::DialFailed]);
+        assert_eq!(pair.socket(CLIENT, 0).closed, Some(CloseKind::Abort));
+    }
+}
+
+#[test]
+fn a_listening_end_goes_on_after_a_refusal() {
+    let mut pair = TunnelPair::new(12, Default::default(), bad).dial(|n| match n {
+        0 => Dial::Refuse,
+        _ => Dial::Open(sending(pattern(2, 100))),
+    });
+    for (n, reason) in [EndReason::Refused, EndReason::Finished].into_iter().enumerate() {
+        pair.open(sending(pattern(1, 100))).unwrap();
+        run(&mut pair, MINUTE);
+        assert_eq!(reasons(&pair, CLIENT)[n..], [reason]);
+    }
+}
+
+#[test]
+fn once_takes_one_link() {
+    let mut pair = TunnelPair::new(13, [TunnelConfig::default(), once()], |link| link.delay(ms(5)))
+        .dial(|_| Dial::Open(Socket::waiting()));
+    pair.open(sending(pattern(1, 10))).unwrap();
+    pair.open(sending(pattern(2, 10))).unwrap();
+    assert!(pair.run_until(MINUTE, |pair| reasons(pair, CLIENT) == [EndReason::Refused]));
+    assert_eq!(opened(&pair), 1);
+    pair.socket(SERVER, 0).finish = true;
+    assert!(pair.run_until(MINUTE, |pair| pair.ends[SERVER].outcome == Some(Outcome::Clean)));
+
+    let mut pair = TunnelPair::new(13, [once(), once()], |link| link);
+    assert!(pair.ends[CLIENT].tunnel.can_accept());
+    pair.open(Socket::waiting()).unwrap();
+    assert!(!pair.ends[CLIENT].tunnel.can_accept());
+    assert_eq!(pair.open(Socket::waiting()), None);
+}
+
+#[test]
+fn both_ends_report_a_blackout() {
+    let mut pair =
+        TunnelPair::new(14, [once(), once()], bad).dial(|_| Dial::Open(sending(pattern(2, 1_000_000))));
+    pair.open(sending(pattern(1, 1_000_000))).unwrap();
+    assert!(pair.run_until(MINUTE, |pair| pair.socket(CLIENT, 0).received.len() > 100_000));
+    pair.links.iter_mut().for_each(|link| link.set_blackout(true));
+    run(&mut pair, MINUTE);
+    assert_eq!(outcomes(&mut pair), [Some(Outcome::Failed(EndReason::TimedOut)); 2]);
+    for end in [CLIENT, SERVER] {
+        let (sent, got) = (pair.socket(1 - end, 0).input.clone(), pair.socket(end, 0).clone());
+        assert!(sent.starts_with(&got.received));
+        assert_eq!((got.closed, got.ended), (Some(CloseKind::Abort), false));
+    }
+}
+
+#[test]
+fn an_absent_peer_is_unreachable() {
+    let mut pair = TunnelPair::new(15, [once(), once()], bad);
+    pair.ends[SERVER].dead = true;
+    pair.open(sending(pattern(1, 10))).unwrap();
+    let start = pair.now;
+    assert!(pair.run_until(MINUTE, |pair| pair.ends[CLIENT].outcome.is_some()));
+    assert_eq!(pair.ends[CLIENT].outcome, Some(Outcome::Failed(EndReason::Unreachable)));
+    assert!(pair.now - start < ms(15_000));
+}
+
+#[test]
+fn a_broken_local_connection_is_an_abort_at_the_other_end() {
+    for end in [CLIENT, SERVER] {
+        let mut pair = TunnelPair::new(16, [once(), once()], bad)
+            .dial(|_| Dial::Open(Socket::waiting().sending(pattern(2, 1_000_000))));
+        pair.open(Socket::waiting().sending(pattern(1, 1_000_000))).unwrap();
+        assert!(pair.run_until(MINUTE, |pair| {
+            opened(pair) == 1 && pair.socket(1 - end, 0).received.len() > 100_000
+        }));
+        pair.fail(end, 0);
+        run(&mut pair, MINUTE);
+        assert_eq!(reasons(&pair, end), [EndReason::LocalFailed]);
+        assert_eq!(reasons(&pair, 1 - end), [EndReason::PeerReset]);
+        let (sent, got) = (pair.socket(end, 0).input.clone(), pair.socket(1 - end, 0).clone());
+        assert!(sent.starts_with(&got.received));
+        assert_eq!((got.closed, got.ended), (Some(CloseKind::Abort), false));
+        assert!(outcomes(&mut pair).iter().all(|outcome| matches!(outcome, Some(Outcome::Failed(_)))));
+    }
+}
+
+#[test]
+fn what_was_received_before_an_abort_is_still_written() {
+    let mut pair = TunnelPair::new(17, [once(), once()], |link| link.delay(ms(5)))
+        .dial(|_| Dial::Open(Socket::waiting().reading(1_500)));
+    pair.open(Socket::waiting().sending(pattern(1, 20_000))).unwrap();
+    pair.run(ms(1000));
+    pair.fail(CLIENT, 0);
+    pair.run(ms(1000));
+    assert_eq!(pair.socket(SERVER, 0).closed, None);
+    pair.socket(SERVER, 0).room = None;
+    run(&mut pair, MINUTE);
+    let socket = pair.socket(SERVER, 0).clone();
+    assert!(pattern(1, 20_000).starts_with(&socket.received));
+    assert!(socket.received.len() > 5_000, "{} bytes", socket.received.len());
+    assert_eq!((socket.closed, socket.ended), (Some(CloseKind::Abort), false));
+    assert_eq!(reasons(&pair, SERVER), [EndReason::PeerReset]);
+}
+
+#[test]
+fn a_local_failure_after_the_end_changes_nothing() {
+    let mut pair = TunnelPair::new(18, [once(), once()], |link| link.delay(ms(20)))
+        .dial(|_| Dial::Open(Socket::waiting().finishing()));
+    pair.open(Socket::waiting()).unwrap();
+    assert!(pair.run_until(MINUTE, |pair| pair.socket(CLIENT, 0).ended));
+    pair.socket(CLIENT, 0).input = pattern(1, 9_000);
+    pair.socket(CLIENT, 0).finish = true;
+    pair.settle();
+    pair.fail(CLIENT, 0); // the program has read its end of file, sent everything, and is gone
+    run(&mut pair, MINUTE);
+    assert_carried(&pair);
+    assert_eq!(outcomes(&mut pair), [Some(Outcome::Clean); 2]);
+}
+
+#[test]
+fn links_are_limited_at_both_ends() {
+    let mut config = TunnelConfig::default();
+    config.max_links = 3;
+    let mut pair = TunnelPair::new(19, [TunnelConfig::default(), config.clone()], |link| link.delay(ms(5)))
+        .dial(|_| Dial::Open(Socket::waiting()));
+    for n in 0..5 {
+        pair.open(sending(pattern(n, 10))).unwrap();
+    }
+    pair.run(ms(5000));
+    assert_eq!(reasons(&pair, CLIENT), [EndReason::Refused; 2]);
+    assert_eq!((opened(&pair), limits_reached(&pair, SERVER)), (3, 1));
+    pair.socket(SERVER, 0).finish = true;
+    pair.run(ms(5000));
+    assert_eq!(reasons(&pair, SERVER), [EndReason::Finished]);
+    for _ in 0..2 {
+        pair.open(Socket::waiting()).unwrap();
+        pair.run(ms(5000));
+    }
+    assert_eq!((opened(&pair), limits_reached(&pair, SERVER)), (4, 2));
+
+    let mut pair = TunnelPair::new(20, [config, TunnelConfig::default()], |link| link.delay(ms(5)))
+        .dial(|_| Dial::Open(Socket::waiting().finishing()));
+    for _ in 0..3 {
+        assert!(pair.ends[CLIENT].tunnel.can_accept());
+        pair.open(Socket::waiting()).unwrap();
+    }
+    assert!(!pair.ends[CLIENT].tunnel.can_accept());
+    assert_eq!(pair.open(Socket::waiting()), None);
+    pair.run(ms(1000));
+    assert_eq!(limits_reached(&pair, CLIENT), 1);
+    pair.socket(CLIENT, 0).finish = true;
+    assert!(pair.run_until(MINUTE, |pair| pair.ends[CLIENT].tunnel.can_accept()));
+}
+
+#[test]
+fn half_open_links_are_limited() {
+    let mut config = TunnelConfig::default();
+    config.max_half_open = 2;
+    let mut pair =
+        TunnelPair::new(21, [TunnelConfig::default(), config], |link| link.delay(ms(5))).dial(|_| Dial::Hold);
+    for length in [10, 0, 10] {
+        pair.open(sending(pattern(1, length))).unwrap();
+    }
+    pair.run(ms(1000));
+    assert_eq!(reasons(&pair, CLIENT), [EndReason::Refused]);
+    assert_eq!(pair.ends[SERVER].held.len(), 2);
+    for link in pair.ends[SERVER].held.clone() {
+        pair.open_held(link, Socket::waiting().finishing());
+    }
+    pair.open(sending(pattern(3, 10))).unwrap();
+    assert!(pair.run_until(MINUTE, |pair| reasons(pair, SERVER) == [EndReason::Finished; 2]));
+    assert_eq!(pair.ends[SERVER].held.len(), 1);
+}
+
+#[test]
+fn a_peer_may_finish_before_the_dial_succeeds() {
+    let mut pair = TunnelPair::new(27, [once(), once()], bad).dial(|_| Dial::Hold);
+    pair.open(sending(Vec::new())).unwrap();
+    pair.run(ms(3000));
+    let link = pair.ends[SERVER].held[0];
+    pair.open_held(link, Socket::waiting());
+    pair.settle();
+    assert!(pair.socket(SERVER, 0).ended);
+    pair.socket(SERVER, 0).finish = true;
+    assert_eq!(outcomes(&mut pair), [Some(Outcome::Clean); 2]);
+}
+
+#[test]
+fn shutdown_tells_the_peers() {
+    for end in [CLIENT, SERVER] {
+        let mut pair = TunnelPair::new(22, Default::default(), |link| link.delay(ms(20)))
+            .dial(|_| Dial::Open(Socket::waiting().sending(pattern(2, 1_000_000))));
+        pair.open(Socket::waiting()).unwrap();
+        pair.open(Socket::waiting()).unwrap();
+        pair.run(ms(2000));
+        let asked = pair.now;
+        pair.ends[end].tunnel.shutdown(asked);
+        assert!(pair.run_until(MINUTE, |pair| pair.ends[end].outcome == Some(Outcome::Interrupted)));
+        assert!(pair.now - asked < ms(2500));
+        assert_eq!(reasons(&pair, end), [EndReason::Shutdown; 2]);
+        run(&mut pair, MINUTE);
+        assert_eq!(reasons(&pair, 1 - end), [EndReason::PeerReset; 2], "end {end}");
+        assert!(pair.now - asked < ms(3000));
+        assert_eq!(pair.ends[end].tunnel.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn shutdown_waits_no_longer_than_two_seconds() {
+    let mut pair = TunnelPair::new(26, Default::default(), |link| link.delay(ms(1500)));
+    pair.open(sending(pattern(1, 10))).unwrap();
+    run(&mut pair, MINUTE); // at least one end still acknowledges retransmissions
+    let asked = pair.now;
+    for end in &mut pair.ends {
+        end.tunnel.shutdown(asked);
+    }
+    assert_eq!(outcomes(&mut pair), [Some(Outcome::Interrupted); 2]);
+    assert!(pair.now - asked <= ms(2000), "{:?}", pair.now - asked);
+}
+
+#[test]
+fn a_second_shutdown_ends_at_once() {
+    let mut pair = TunnelPair::new(23, Default::default(), |link| link.delay(ms(20)));
+    pair.open(Socket::waiting()).unwrap();
+    pair.run(ms(1000));
+    pair.ends[CLIENT].tunnel.shutdown(pair.now);
+    pair.ends[CLIENT].tunnel.shutdown(pair.now);
+    pair.settle();
+    assert_eq!(pair.ends[CLIENT].outcome, Some(Outcome::Interrupted));
+}
+
+#[test]
+fn shutdown_without_links_ends() {
+    let mut pair = TunnelPair::new(24, [once(), once()], |link| link);
+    for end in &mut pair.ends {
+        end.tunnel.shutdown(pair.now);
+    }
+    assert_eq!(outcomes(&mut pair), [Some(Outcome::Interrupted); 2]);
+}
+
+#[test]
+fn an_idle_tunnel_is_quiet() {
+    let mut pair = TunnelPair::new(25, Default::default(), |link| link.delay(ms(20)))
+        .dial(|_| Dial::Open(Socket::waiting()));
+    pair.open(Socket::waiting()).unwrap();
+    pair.run(MINUTE);
+    let before = pair.links.each_ref().map(|link| link.counts().0);
+    pair.run(MINUTE);
+    let sent = pair.links.each_ref().map(|link| link.counts().0);
+    // A keep-alive every 1.5 s and its acknowledgment, and twice a second the announcements of the node.
+    assert!((0..2).all(|end| sent[end] - before[end] <= 2 * 40 + 130), "{sent:?} after {before:?}");
+}
