@@ -4,6 +4,7 @@ use super::crypto::SharedKey;
 use crate::Sid;
 use core::fmt;
 use crypto_box::{PublicKey, SecretKey};
+use curve25519_dalek::MontgomeryPoint;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha512};
 use zeroize::Zeroizing;
@@ -63,10 +64,12 @@ impl Identity {
     /// order, with which every identity would share the same, public key.
     #[must_use]
     pub fn shared_key(&self, peer: &Sid) -> Option<SharedKey> {
-        let point = curve25519_dalek::MontgomeryPoint(*peer.as_bytes());
-        let shared = point.mul_clamped(self.secret.to_bytes());
-        let contributory = shared.0.iter().fold(0, |sum, byte| sum | byte) != 0;
-        contributory.then(|| SharedKey::new(&PublicKey::from_bytes(*peer.as_bytes()), &self.secret))
+        // Every secret is a multiple of 8 and so takes a point of low order to zero, as does this power of 2,
+        // which is no secret.
+        let power_of_2 = [0; 32];
+        let product = MontgomeryPoint(*peer.as_bytes()).mul_clamped(power_of_2);
+        let public = PublicKey::from_bytes(*peer.as_bytes());
+        (product.0 != [0; 32]).then(|| SharedKey::new(&public, &self.secret))
     }
 }
 
@@ -135,13 +138,23 @@ mod tests {
     #[test]
     fn addresses_of_low_order_share_no_key() {
         let identity = Identity::from_seed([7; 32]);
-        let one = from_fn(|n| u8::from(n == 0));
-        // A point of order 8, as listed with the X25519 specification's security remarks.
-        let order_8: Sid =
-            "E0EB7A7C3B41B8AE1656E3FAF19FC46ADA098DEB9C32B1FD866205165F49B800".parse().unwrap();
-        assert!(identity.shared_key(&Sid::new([0; 32])).is_none());
-        assert!(identity.shared_key(&Sid::new(one)).is_none());
-        assert!(identity.shared_key(&order_8).is_none());
+        let number = |low: u8, middle, high| from_fn(|n| [low, middle, high][usize::from(n > 0) + n / 31]);
+        let order_8 = [
+            "E0EB7A7C3B41B8AE1656E3FAF19FC46ADA098DEB9C32B1FD866205165F49B800",
+            "5F9C95BCA3508C24B1D0B1559C83EF5B04445CC4581C8E86D8224EDDD09F1157",
+        ];
+        // Of the order 4, 1 and 2: p - 1, p and p + 1, and what is the same modulo p.
+        let others = [(0, 0, 0), (1, 0, 0), (0xec, 0xff, 0x7f), (0xed, 0xff, 0x7f), (0xee, 0xff, 0x7f)];
+        let others = others.map(|(low, middle, high)| number(low, middle, high));
+        for bytes in order_8.map(|text| *text.parse::<Sid>().unwrap().as_bytes()).iter().chain(&others) {
+            // The highest bit has no meaning.
+            for high in [0, 0x80] {
+                let mut bytes = *bytes;
+                bytes[31] |= high;
+                assert!(identity.shared_key(&Sid::new(bytes)).is_none(), "{bytes:02x?}");
+            }
+        }
+        assert!(identity.shared_key(&Sid::new(number(9, 0, 0))).is_some(), "the base point");
         assert!(identity.shared_key(&identity.sid()).is_some());
     }
 }
