@@ -1,6 +1,7 @@
 //! Traffic recorded from the reference daemon, see `tests/vectors/README.md`.
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use msp_core::{Identity, Port, Protection, Sid};
 use serde_json::Value;
