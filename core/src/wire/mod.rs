@@ -3,6 +3,20 @@
 //! Each format has a `Repr` that owns or borrows the meaning of a packet, with `parse`, `emit` and
 //! `buffer_len`. Parsers are total: any bytes give a value or a [`DecodeError`]. What `emit` writes,
 //! `parse` reads back.
+//!
+//! How a message of a stream lies in what a UDP socket sends:
+//!
+//! ```text
+//! UDP payload = overlay packet   header, then frames                         overlay, address
+//!   frame                        from whom, to whom; payload:                overlay, address
+//!     protection                 nonce and authenticator, or a signature     mdp::SharedKey, Identity
+//!       datagram                 ports; payload:                             mdp
+//!         port 1                 key mapping                                 mdp
+//!         port 2                 link state                                  linkstate, address
+//!         a stream's ports       flags, numbers; the message                 msp
+//! ```
+//!
+//! MSP counts in little-endian, all else in big-endian.
 
 pub mod address;
 pub mod linkstate;
