@@ -1,6 +1,7 @@
 //! Please-explain: asking what an abbreviated address means, and answering (`spec/30` section 5).
 
 use super::directory::matching;
+use super::neighbour::Standing;
 use super::node::{Destination, Loose, Node, Transmit};
 use super::{Identity, InterfaceId};
 use crate::wire::address::{Address, Context, explain_items};
@@ -54,9 +55,23 @@ impl Node {
         if prefix.is_empty() || own.as_bytes().starts_with(prefix) {
             return (!prefix.is_empty()).then_some(own);
         }
-        let mut matches = matching(&self.neighbours, prefix).chain(self.directory.matching(prefix));
-        let first = matches.next()?;
-        matches.all(|sid| sid == first).then_some(first)
+        self.best_known(matching(&self.neighbours, prefix).chain(self.directory.matching(prefix)))
+    }
+
+    /// The one of these that is known best: anyone can make up a SID that looks like another's. `None` if
+    /// there are several.
+    pub(super) fn best_known(&self, sids: impl Iterator<Item = Sid>) -> Option<Sid> {
+        let mut best: Option<(Option<Standing>, Sid)> = None;
+        let mut ambiguous = false;
+        for sid in sids {
+            let standing = self.neighbours.get(&sid).map(|neighbour| neighbour.standing);
+            match best {
+                Some((other, _)) if standing < other => {}
+                Some((other, twin)) if standing == other => ambiguous |= sid != twin,
+                _ => (best, ambiguous) = (Some((standing, sid)), false),
+            }
+        }
+        best.filter(|_| !ambiguous).map(|(_, sid)| sid)
     }
 
     /// Asks about the prefixes in the packet just read that meant nothing. `sender` transmitted it, unless
@@ -115,7 +130,7 @@ impl Node {
                     let introduce = self.sid().as_bytes().starts_with(prefix);
                     let Some(asker) = self.neighbours.get_mut(&neighbour) else { return };
                     if introduce {
-                        asker.introduce(self.now);
+                        asker.introduce(self.now, self.config.expiry);
                     }
                     let matches = matching(&self.neighbours, prefix).chain(self.directory.matching(prefix));
                     for sid in matches.take(MAX_MATCHES) {

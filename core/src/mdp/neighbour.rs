@@ -94,10 +94,9 @@ pub(super) struct Neighbour {
     pub(super) outbox: Outbox,
     /// Frames that it sent.
     pub(super) frames: History,
-    /// It was heard to name us; until then, and when it asks, packets to it carry the whole SID.
-    pub(super) knows_us: bool,
     /// The items of a please-explain frame to send.
     pub(super) explain: Vec<u8>,
+    introduce_until: Instant,
     links: SmallVec<[Link; 1]>,
     outbound: Option<Outbound>,
     /// The number of the last unicast packet; `None` while they carry none.
@@ -115,8 +114,8 @@ impl Neighbour {
             standing,
             outbox: Outbox::default(),
             frames: History::default(),
-            knows_us: false,
             explain: Vec::new(),
+            introduce_until: now,
             links: SmallVec::new(),
             outbound: None,
             unicast_number: None,
@@ -180,12 +179,9 @@ impl Neighbour {
         let Some(inbound) = link.map(|link| link.inbound(packet.transport)) else { return };
         let skipped = inbound.history.record(now, sequence);
         inbound.unreported = inbound.unreported.saturating_add(skipped).saturating_add(1);
-        let due = if skipped > 0 || inbound.unreported >= PACKETS_PER_ACK {
-            Some(now)
-        } else {
-            delay.map(|delay| now + delay)
-        };
-        if let (Some(due), true) = (due, reported) {
+        let count = reported && (skipped > 0 || inbound.unreported >= PACKETS_PER_ACK);
+        let due = if count { Some(now) } else { delay.map(|delay| now + delay) };
+        if let Some(due) = due {
             self.ack_at = Some(self.ack_at.map_or(due, |at| at.min(due)));
         }
     }
@@ -206,7 +202,6 @@ impl Neighbour {
         let news = !self.is_up(now);
         self.outbound = Some(Outbound { interface, transport, until: now + expiry });
         self.standing = self.standing.max(Standing::Confirmed);
-        self.knows_us |= news;
         let number = match transport {
             Transport::Unicast => &mut self.unicast_number,
             Transport::Broadcast => broadcast_number,
@@ -229,7 +224,7 @@ impl Neighbour {
     pub(super) fn goes_down(&mut self, now: Instant) -> bool {
         let down = self.outbound.is_some_and(|outbound| outbound.until <= now);
         if down {
-            (self.outbound, self.knows_us, self.announced) = (None, false, 0);
+            (self.outbound, self.announced) = (None, 0);
             if self.standing == Standing::Confirmed {
                 self.standing = Standing::Heard;
             }
@@ -325,10 +320,15 @@ impl Neighbour {
         Some(Report { interface, peer_interface, transport, ack: inbound.history.ack() })
     }
 
-    /// Makes it hear from us at once, with the whole SID.
-    pub(super) fn introduce(&mut self, now: Instant) {
-        self.knows_us = false;
+    /// It asked who we are: it is told at once, and with every packet for a while.
+    pub(super) fn introduce(&mut self, now: Instant, expiry: Duration) {
+        self.introduce_until = now + expiry;
         self.announce_at = now;
+    }
+
+    /// Whether it knows whose SID it is that we abbreviate.
+    pub(super) fn knows_us(&self, now: Instant) -> bool {
+        self.is_up(now) && self.introduce_until <= now
     }
 
     /// Whether there is anything to send.

@@ -74,14 +74,13 @@ impl Node {
         from: SocketAddr,
         header: &Header<'_>,
     ) -> Option<Sid> {
-        let known = |prefix: &[u8]| {
-            let at_address = |neighbour: &&Neighbour| {
-                neighbour.is_at(interface, from) && neighbour.sid.as_bytes().starts_with(prefix)
-            };
-            self.neighbours.values().find(at_address).map(|neighbour| neighbour.sid)
-        };
-        let sid = match header.sender {
-            Address::Prefix(prefix) if !prefix.is_empty() => known(prefix),
+        let here = match header.sender {
+            Address::Prefix(prefix) if !prefix.is_empty() => {
+                let neighbours = self.neighbours.values().filter(|it| it.is_at(interface, from));
+                let sids = neighbours.map(|neighbour| neighbour.sid);
+                self.best_known(sids.filter(|sid| sid.as_bytes().starts_with(prefix)))
+            }
+            Address::Whole(_) | Address::SigningKey(_) => None,
             Address::Prefix(_)
             | Address::PointToPointSender
             | Address::PointToPointReceiver
@@ -90,11 +89,10 @@ impl Node {
                 self.stats.malformed += 1;
                 return None;
             }
-            Address::Whole(_) | Address::SigningKey(_) => None,
         };
         // There is no sender yet that the address could refer to.
         let mut context = Context::new(self.sid());
-        let sid = sid.or_else(|| self.resolve(&mut context, header.sender, true))?;
+        let sid = here.or_else(|| self.resolve(&mut context, header.sender, true))?;
         if sid.is_reserved() {
             self.stats.malformed += 1;
             return None;

@@ -107,7 +107,7 @@ impl Node {
             Transport::Broadcast => (interface.count_broadcast(), Destination::Broadcast),
         };
         let mut header = whole_header(&self.identity, id, to, number);
-        if neighbour.knows_us && neighbour.explain.is_empty() {
+        if neighbour.knows_us(now) && neighbour.explain.is_empty() {
             header.sender = Address::Prefix(&own.as_bytes()[..PREFIX_LEN]);
         }
         header.emit(buffer);
