@@ -1,1 +1,48 @@
-//! The MSP tunnel on mio.
+//! The MSP tunnel and an MDP node on [mio]: sockets, a clock and a loop around [`msp_core`], which takes
+//! every protocol decision.
+//!
+//! A [`Runtime`] is a node on a UDP socket. It does one thing, in the thread that asks for it, until that
+//! is done or [stopped](Stopper):
+//!
+//! - [`listen`](Runtime::listen) carries the streams that peers open to TCP connections that it makes, or
+//!   the first one to standard input and output;
+//! - [`connect`](Runtime::connect) opens a stream for every TCP connection that it accepts, or one for
+//!   standard input and output;
+//! - [`ping`](Runtime::ping) asks a peer for echoes.
+//!
+//! ```no_run
+//! use msp_core::{Addr, Identity, Port, tunnel::TunnelConfig};
+//! use msp_mio::{Config, Runtime, Source};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut config = Config::default();
+//! config.peers.push("192.0.2.7:4110".parse()?);
+//! let runtime = Runtime::bind(Identity::from_seed(msp_mio::random()?), &config)?;
+//!
+//! let web = Addr::new("4701D08488451F545A409FB58AE3E58581CA40AC3F7F114698CD71DEAC73CA01".parse()?, 80.into());
+//! let listener = std::net::TcpListener::bind("127.0.0.1:8080")?;
+//! let outcome = runtime.connect(web, Source::Tcp(listener), TunnelConfig::default())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! There is one thread and one loop, edge-triggered, with a bounded share of every turn for each socket.
+//! When nothing is to be done it sleeps until the next protocol timer. Only standard input and output have
+//! a thread each, because they may be anything. What happens is reported through the [`log`] crate: a link
+//! that breaks as a warning, links and neighbours that come and go as info.
+#![forbid(unsafe_code)]
+
+mod broadcast;
+mod clock;
+mod driver;
+mod local;
+mod ping;
+#[cfg(feature = "relay")]
+pub mod relay;
+mod runtime;
+mod stdio;
+mod tcp;
+mod udp;
+
+pub use driver::{Source, Target};
+pub use runtime::{BindError, Config, DEFAULT_PORT, Error, Runtime, Stopper, random};

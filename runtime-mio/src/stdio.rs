@@ -1,0 +1,159 @@
+//! Standard input and output as one link of a tunnel.
+//!
+//! A thread reads and a thread writes, both blocking. Standard input and output are shared with the
+//! programs before and after this one: switched to non-blocking they would surprise a shell, an editor or
+//! a pipeline long after this program is gone, and a regular file knows no readiness at all.
+
+use mio::Waker;
+use msp_core::Instant;
+use msp_core::tunnel::{LinkId, Tunnel};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread;
+
+/// Bytes that one read returns, and that are written in one go.
+const CHUNK: usize = 16 * 1024;
+
+/// Standard input and output, carried by two threads that each hold at most two chunks.
+#[derive(Debug)]
+pub(crate) struct StdioLink {
+    id: LinkId,
+    /// From the reading thread; an empty chunk is the end of the input.
+    input: Receiver<io::Result<Vec<u8>>>,
+    /// What was read and exceeded the read budget, from this index on.
+    unread: (Vec<u8>, usize),
+    /// To the writing thread; `None` after the last byte.
+    output: Option<SyncSender<Vec<u8>>>,
+    /// From the writing thread: bytes written.
+    written: Receiver<io::Result<usize>>,
+    writing: bool,
+    failed: bool,
+}
+
+impl StdioLink {
+    /// Takes standard input and output.
+    pub(crate) fn open(id: LinkId, waker: &Arc<Waker>) -> io::Result<Self> {
+        let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+        let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let (input_sender, input) = sync_channel(1);
+        let (output, output_receiver) = sync_channel(1);
+        let (written_sender, written) = sync_channel(1);
+        let waker_of_reader = Arc::clone(waker);
+        let waker_of_writer = Arc::clone(waker);
+        thread::Builder::new()
+            .name("stdin".into())
+            .spawn(move || read_all(stdin, &input_sender, &waker_of_reader))?;
+        thread::Builder::new()
+            .name("stdout".into())
+            .spawn(move || write_all(stdout, &output_receiver, &written_sender, &waker_of_writer))?;
+        let output = Some(output);
+        Ok(Self { id, input, unread: (Vec::new(), 0), output, written, writing: false, failed: false })
+    }
+
+    /// Moves bytes both ways, as far as both sides allow. True if it did anything.
+    pub(crate) fn turn(&mut self, tunnel: &mut Tunnel, now: Instant) -> bool {
+        if self.failed {
+            return false;
+        }
+        self.write(tunnel, now).and_then(|wrote| Ok(self.read(tunnel, now)? || wrote)).unwrap_or_else(
+            |error| {
+                log::info!("link {}: {error}", self.id);
+                self.failed = true;
+                tunnel.local_failed(now, self.id);
+                true
+            },
+        )
+    }
+
+    fn write(&mut self, tunnel: &mut Tunnel, now: Instant) -> io::Result<bool> {
+        let mut progress = false;
+        if self.writing {
+            match self.written.try_recv() {
+                Ok(count) => {
+                    self.writing = false;
+                    tunnel.consume(now, self.id, count?);
+                    progress = true;
+                }
+                Err(TryRecvError::Empty) => return Ok(false),
+                Err(TryRecvError::Disconnected) => return Err(ErrorKind::BrokenPipe.into()),
+            }
+        }
+        let Some(output) = &self.output else { return Ok(progress) };
+        let mut chunk = Vec::new();
+        for bytes in tunnel.output(self.id) {
+            chunk.extend_from_slice(&bytes[..bytes.len().min(CHUNK - chunk.len())]);
+        }
+        if !chunk.is_empty() {
+            // There is room for it: the thread has reported the last chunk as written.
+            self.writing = output.try_send(chunk).is_ok();
+            progress = true;
+        }
+        Ok(progress)
+    }
+
+    fn read(&mut self, tunnel: &mut Tunnel, now: Instant) -> io::Result<bool> {
+        let mut progress = false;
+        if tunnel.read_budget(self.id) == 0 {
+            return Ok(false);
+        }
+        if self.unread.1 == self.unread.0.len() {
+            match self.input.try_recv() {
+                Ok(chunk) => self.unread = (chunk?, 0),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return Ok(false),
+            }
+            progress = true;
+            if self.unread.0.is_empty() {
+                tunnel.local_eof(now, self.id);
+                return Ok(true);
+            }
+        }
+        let taken = tunnel.local_data(now, self.id, &self.unread.0[self.unread.1..]);
+        self.unread.1 += taken;
+        Ok(progress || taken > 0)
+    }
+
+    /// Tells the program after this one that no more comes: everything was written before.
+    pub(crate) fn shutdown_write(&mut self) {
+        self.output = None;
+    }
+}
+
+/// Reads to the end, no further ahead than the channel has room.
+fn read_all(mut stdin: File, chunks: &SyncSender<io::Result<Vec<u8>>>, waker: &Waker) {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let chunk = match stdin.read(&mut buffer) {
+            Ok(count) => Ok(buffer[..count].to_vec()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => Err(error),
+        };
+        let more = chunk.as_ref().is_ok_and(|chunk| !chunk.is_empty());
+        // Fails when the link is gone, and so is whoever would want the rest.
+        if chunks.send(chunk).is_err() || waker.wake().is_err() || !more {
+            return;
+        }
+    }
+}
+
+/// Writes until there is nothing more to come, then closes standard output, so that whoever reads it sees
+/// its end while this end still sends.
+fn write_all(
+    mut stdout: File,
+    chunks: &Receiver<Vec<u8>>,
+    written: &SyncSender<io::Result<usize>>,
+    waker: &Waker,
+) {
+    for chunk in chunks {
+        let result = stdout.write_all(&chunk).map(|()| chunk.len());
+        let failed = result.is_err();
+        if written.send(result).is_err() || waker.wake().is_err() || failed {
+            return;
+        }
+    }
+    if let Ok(null) = File::options().write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdout(&null);
+    }
+}

@@ -1,0 +1,248 @@
+//! The UDP socket: packets out and in, many per system call.
+
+use crate::broadcast::Broadcast;
+use mio::event::Event;
+use mio::net::UdpSocket;
+use mio::{Interest, Registry, Token};
+use msp_core::Instant;
+use msp_core::mdp::{Destination, Transmit};
+use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io::{self, ErrorKind, IoSliceMut};
+use std::net::SocketAddr;
+
+/// System calls to send, and as many to receive, before the other work of a turn gets its share.
+const CALLS_PER_TURN: usize = 16;
+/// Packets handed to the kernel as one. Larger batches gain little, and are a burst on the link.
+const MAX_SEGMENTS: usize = 8;
+/// One receive buffer holds what the kernel may hand over as one: a UDP payload of the largest size.
+const RECEIVE_BUFFER: usize = 65_535;
+const RECEIVE_BUFFERS: usize = 4;
+/// Receive queue asked of the kernel, which grants what the system allows: room for a burst.
+const KERNEL_QUEUE: usize = 1 << 20;
+
+/// What the UDP socket has done.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct UdpStats {
+    /// Packets handed to the kernel, once per destination.
+    pub(crate) sent: u64,
+    /// Packets that the kernel refused, which is the same to the protocols as a loss on the way.
+    pub(crate) send_errors: u64,
+    /// Packets received.
+    pub(crate) received: u64,
+    /// Errors on receiving.
+    pub(crate) receive_errors: u64,
+}
+
+/// A non-blocking UDP socket that sends batches of equal-length packets as one and remembers what the
+/// kernel did not take yet.
+pub(crate) struct Udp {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    local: SocketAddr,
+    broadcast: Option<Broadcast>,
+    readable: bool,
+    writable: bool,
+    /// The packets of the batch on its way out, each `segment` bytes but for the last.
+    batch: Vec<u8>,
+    segment: usize,
+    /// Where the batch has still to go.
+    targets: Vec<SocketAddr>,
+    /// A packet that was polled but did not fit the batch: its bytes are in `packet`.
+    carried: Option<Transmit>,
+    packet: Vec<u8>,
+    received: Vec<u8>,
+    stats: UdpStats,
+}
+
+impl std::fmt::Debug for Udp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Udp").field("local", &self.local).field("stats", &self.stats).finish_non_exhaustive()
+    }
+}
+
+impl Udp {
+    /// A socket bound to `address`, which broadcasts to `broadcast_port` if that is given.
+    pub(crate) fn bind(address: SocketAddr, broadcast_port: Option<u16>) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())?;
+        let broadcast = broadcast_port.and_then(|port| Broadcast::new(address.ip(), port));
+        if broadcast.is_some() {
+            socket.set_broadcast(true)?;
+        }
+        if let Err(error) = socket.set_recv_buffer_size(KERNEL_QUEUE) {
+            log::debug!("the UDP receive queue stays as it is: {error}");
+        }
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        let socket = UdpSocket::from_std(socket.into());
+        let local = socket.local_addr()?;
+        Ok(Self {
+            socket,
+            state,
+            local,
+            broadcast,
+            readable: true,
+            writable: true,
+            batch: Vec::new(),
+            segment: 0,
+            targets: Vec::new(),
+            carried: None,
+            packet: Vec::new(),
+            received: vec![0; RECEIVE_BUFFERS * RECEIVE_BUFFER],
+            stats: UdpStats::default(),
+        })
+    }
+
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.socket, token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    pub(crate) fn stats(&self) -> UdpStats {
+        self.stats
+    }
+
+    /// Remembers what the event said; the work is done in the next turn.
+    pub(crate) fn ready(&mut self, event: &Event) {
+        self.readable |= event.is_readable();
+        self.writable |= event.is_writable();
+    }
+
+    /// Whether packets wait for the kernel to take them.
+    pub(crate) fn is_blocked(&self) -> bool {
+        !self.targets.is_empty()
+    }
+
+    /// Has the next turn try again, in case the kernel gives no notice.
+    pub(crate) fn retry(&mut self) {
+        self.writable = true;
+    }
+
+    /// Sends packets until `poll` has none, the kernel takes none, or the turn has had its share. True if
+    /// anything was sent, and there may be more to do.
+    pub(crate) fn transmit(
+        &mut self,
+        now: Instant,
+        mut poll: impl FnMut(&mut Vec<u8>) -> Option<Transmit>,
+    ) -> bool {
+        let mut progress = false;
+        for _ in 0..CALLS_PER_TURN {
+            if !self.flush() || !self.gather(now, &mut poll) {
+                return progress;
+            }
+            progress = true;
+        }
+        progress
+    }
+
+    /// Collects packets of equal length to the same destination. False if there was nothing to collect.
+    fn gather(&mut self, now: Instant, poll: &mut impl FnMut(&mut Vec<u8>) -> Option<Transmit>) -> bool {
+        self.batch.clear();
+        let Some(first) = self.carried.take().or_else(|| poll(&mut self.packet)) else { return false };
+        self.batch.extend_from_slice(&self.packet);
+        self.segment = self.packet.len();
+        let limit = MAX_SEGMENTS.min(self.state.max_gso_segments());
+        let mut count = 1;
+        while count < limit {
+            let Some(next) = poll(&mut self.packet) else { break };
+            if next != first || self.packet.len() > self.segment {
+                self.carried = Some(next);
+                break;
+            }
+            self.batch.extend_from_slice(&self.packet);
+            count += 1;
+            // Only the last packet of a batch may be shorter.
+            if self.packet.len() < self.segment {
+                break;
+            }
+        }
+        match first.to {
+            Destination::Unicast(to) => self.targets.push(to),
+            Destination::Broadcast => {
+                if let Some(broadcast) = &mut self.broadcast {
+                    self.targets.extend_from_slice(broadcast.addresses(now));
+                }
+            }
+        }
+        true
+    }
+
+    /// Hands the batch to the kernel. False if the kernel takes no more now; the batch is kept.
+    fn flush(&mut self) -> bool {
+        while let Some(&to) = self.targets.last() {
+            if !self.writable {
+                return false;
+            }
+            let count = self.batch.len().div_ceil(self.segment.max(1)) as u64;
+            match self.send(to) {
+                Ok(()) => self.stats.sent += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.writable = false;
+                    return false;
+                }
+                // No route, a link that is down, a full queue of the interface, an ICMP error of an
+                // earlier packet: to a datagram it is all loss, and what sent it knows how to repair that.
+                Err(error) => {
+                    self.stats.send_errors += count;
+                    log::debug!("UDP to {to}: {error}");
+                }
+            }
+            self.targets.pop();
+        }
+        true
+    }
+
+    fn send(&self, to: SocketAddr) -> io::Result<()> {
+        // The kernel would refuse these as invalid, and `quinn_udp` take that for a sign of an old kernel.
+        if to.port() == 0 || to.is_ipv4() != self.local.is_ipv4() {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        let packets = quinn_udp::Transmit {
+            destination: to,
+            ecn: None,
+            contents: &self.batch,
+            segment_size: Some(self.segment),
+            src_ip: None,
+        };
+        self.state.try_send(UdpSockRef::from(&self.socket), &packets)
+    }
+
+    /// Receives packets until there is none or the turn has had its share. True if there were any.
+    pub(crate) fn receive(&mut self, mut handle: impl FnMut(SocketAddr, &[u8])) -> bool {
+        let mut progress = false;
+        for _ in 0..CALLS_PER_TURN {
+            if !self.readable {
+                break;
+            }
+            let mut metas = [RecvMeta::default(); RECEIVE_BUFFERS];
+            let mut buffers = self.received.chunks_exact_mut(RECEIVE_BUFFER).map(IoSliceMut::new);
+            let mut buffers: [IoSliceMut<'_>; RECEIVE_BUFFERS] =
+                std::array::from_fn(|_| buffers.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
+            match self.state.recv(UdpSockRef::from(&self.socket), &mut buffers, &mut metas) {
+                Ok(count) => {
+                    progress = true;
+                    for (meta, buffer) in metas[..count].iter().zip(&buffers) {
+                        let Some(bytes) = buffer.get(..meta.len) else { continue };
+                        for packet in bytes.chunks(meta.stride.max(1)) {
+                            self.stats.received += 1;
+                            handle(meta.addr, packet);
+                        }
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
+                // The error of an earlier packet; taking it has cleared it.
+                Err(error) => {
+                    self.stats.receive_errors += 1;
+                    log::debug!("UDP receive: {error}");
+                }
+            }
+        }
+        progress
+    }
+}
