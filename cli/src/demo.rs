@@ -1,0 +1,205 @@
+//! `msp demo`: a web server, a listener, a bad link and a connector, all in this process.
+
+use crate::args;
+use crate::failure::{Failure, Status, check};
+use crate::logger::say;
+use msp_core::tunnel::{Outcome, TunnelConfig};
+use msp_core::{Addr, Identity, Port, Rng};
+use msp_mio::relay::{Relay, RelayConfig};
+use msp_mio::{Config, Runtime, Source, Target};
+use sha2::{Digest, Sha512};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+/// The MDP port that stands for the web server.
+const WEB: u16 = 80;
+
+pub(crate) fn run(command: &args::Demo) -> Result<(), Failure> {
+    let seed = match command.seed {
+        Some(seed) => seed,
+        None => random_seed()?,
+    };
+    let length = command.size as usize * 1_000_000;
+    let file = Content { seed, length };
+
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let web = server.local_addr()?;
+    thread::Builder::new().name("web server".into()).spawn(move || serve(&server, file))?;
+    say(&format!("web server     http://{web}/, a file of {} MB", command.size));
+
+    let listener = Node::bind(None)?;
+    say(&format!("msp listen     node {} at UDP {}", listener.runtime.sid(), listener.runtime.local_addr()));
+    let remote = Addr::new(listener.runtime.sid(), Port::from(WEB));
+
+    let mut config = RelayConfig::new(command.loss, seed);
+    config.reorder = 5;
+    let relay = Relay::start(listener.runtime.local_addr(), config)?;
+    let relay_address = relay.address();
+    say(&format!("bad link       UDP {relay_address}, loses {} % both ways (--seed={seed})", command.loss));
+
+    let connector = Node::bind(Some(relay_address))?;
+    let entrance = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = entrance.local_addr()?;
+    say(&format!(
+        "msp connect    node {} at UDP {}",
+        connector.runtime.sid(),
+        connector.runtime.local_addr()
+    ));
+
+    let mut once = TunnelConfig::default();
+    once.once = true;
+    let (target, config) = (Target::Tcp(vec![web]), once.clone());
+    let listening = listener.spawn("listen", move |runtime| runtime.listen(WEB.into(), target, config))?;
+    let connecting =
+        connector.spawn("connect", move |runtime| runtime.connect(remote, Source::Tcp(entrance), once))?;
+
+    say(&format!(
+        "client         GET http://{address}/ (msp connect -> bad link -> msp listen -> web server)"
+    ));
+    let start = Instant::now();
+    let fetched = fetch(address);
+    let seconds = start.elapsed().as_secs_f64();
+    let (count, hash) = fetched.map_err(|error| {
+        Failure::new(Status::ConnectionFailed, format_args!("the transfer failed: {error}"))
+    })?;
+    connecting.join()?;
+    listening.join()?;
+    let link = relay.stats();
+    let rate = count as f64 * 8.0 / 1e6 / seconds;
+    say(&format!("received       {count} bytes in {seconds:.2} s, {rate:.1} Mbit/s"));
+    say(&format!("link           {} packets passed, {} lost", link.passed, link.lost));
+    if count != length || hash != file.hash() {
+        return Err(Failure::new(
+            Status::ConnectionFailed,
+            "the file that came is not the file that was sent",
+        ));
+    }
+    say(&format!("SHA-512        {}... at both ends: every loss was repaired", &hash[..32]));
+    Ok(())
+}
+
+fn random_seed() -> io::Result<u64> {
+    let random = msp_mio::random()?;
+    Ok(random.iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte)))
+}
+
+/// A node of its own on the loopback address, which knows nobody but the given peer.
+struct Node {
+    runtime: Runtime,
+}
+
+impl Node {
+    fn bind(peer: Option<SocketAddr>) -> Result<Self, Failure> {
+        let mut config = Config::default();
+        config.udp = (Ipv4Addr::LOCALHOST, 0).into();
+        config.broadcast = false;
+        config.peers.extend(peer);
+        let runtime = Runtime::bind(Identity::from_seed(msp_mio::random()?), &config)
+            .map_err(|error| Failure::new(Status::CannotBind, error))?;
+        Ok(Self { runtime })
+    }
+
+    fn spawn(
+        self,
+        name: &str,
+        run: impl FnOnce(Runtime) -> Result<Outcome, msp_mio::Error> + Send + 'static,
+    ) -> io::Result<RunningNode> {
+        let thread = thread::Builder::new().name(name.into()).spawn(move || run(self.runtime))?;
+        Ok(RunningNode { thread })
+    }
+}
+
+struct RunningNode {
+    thread: JoinHandle<Result<Outcome, msp_mio::Error>>,
+}
+
+impl RunningNode {
+    /// Waits until both ends know that everything has arrived.
+    fn join(self) -> Result<(), Failure> {
+        match self.thread.join() {
+            Ok(outcome) => check(outcome?, true, "the tunnel"),
+            Err(_) => Err(Failure::new(Status::ConnectionFailed, "a node panicked")),
+        }
+    }
+}
+
+/// Bytes that look random, the same for the same seed.
+#[derive(Debug, Clone, Copy)]
+struct Content {
+    seed: u64,
+    length: usize,
+}
+
+impl Content {
+    fn blocks(self) -> impl Iterator<Item = [u8; 64]> {
+        let mut start = [0; 32];
+        start[..8].copy_from_slice(&self.seed.to_le_bytes());
+        start[8] = 1;
+        let mut rng = Rng::new(start);
+        (0..self.length.div_ceil(64)).map(move |_| rng.bytes())
+    }
+
+    fn hash(self) -> String {
+        let mut hasher = Sha512::new();
+        let mut left = self.length;
+        for block in self.blocks() {
+            hasher.update(&block[..left.min(64)]);
+            left -= left.min(64);
+        }
+        hex(&hasher.finalize())
+    }
+}
+
+/// Answers one request after the other with the file.
+fn serve(server: &TcpListener, file: Content) {
+    for stream in server.incoming() {
+        if let Err(error) = stream.and_then(|stream| answer(stream, file)) {
+            log::warn!("web server: {error}");
+        }
+    }
+}
+
+fn answer(stream: TcpStream, file: Content) -> io::Result<()> {
+    let mut request = BufReader::new(&stream);
+    let mut line = String::new();
+    while request.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    let mut response = io::BufWriter::with_capacity(64 * 1024, &stream);
+    write!(response, "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", file.length)?;
+    let mut left = file.length;
+    for block in file.blocks() {
+        response.write_all(&block[..left.min(64)])?;
+        left -= left.min(64);
+    }
+    response.flush()
+}
+
+/// Fetches the file; returns its length and hash.
+fn fetch(address: SocketAddr) -> io::Result<(usize, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut response = BufReader::new(stream);
+    let mut line = String::new();
+    while response.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    let mut hasher = Sha512::new();
+    let mut count = 0;
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match response.read(&mut buffer)? {
+            0 => return Ok((count, hex(&hasher.finalize()))),
+            read => {
+                hasher.update(&buffer[..read]);
+                count += read;
+            }
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

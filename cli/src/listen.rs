@@ -1,0 +1,33 @@
+//! `msp listen`
+
+use crate::address::reachable_at;
+use crate::args::{self, Options};
+use crate::failure::{Failure, Status, check};
+use crate::logger::say;
+use crate::node::bind_server;
+use msp_core::tunnel::TunnelConfig;
+use msp_mio::Target;
+use std::net::Ipv4Addr;
+
+pub(crate) fn run(command: args::Listen, options: &Options) -> Result<(), Failure> {
+    if command.service.is_some() {
+        let message = "--service is not available yet; name the port to the other end yourself";
+        return Err(Failure::new(Status::Usage, message));
+    }
+    let target = match &command.forward {
+        Some(forward) => Target::Tcp(forward.resolve(Ipv4Addr::LOCALHOST.into())?),
+        None => Target::Stdio,
+    };
+    let node = bind_server(options)?;
+    if !options.quiet {
+        say(&format!("listening on MDP port {}; at the other end run", command.port));
+        for address in reachable_at(node.runtime.local_addr()) {
+            say(&format!("    msp connect {}@{address} {}", node.runtime.sid(), command.port));
+        }
+    }
+    let mut config = TunnelConfig::default();
+    config.once = command.once;
+    let once = command.once || target == Target::Stdio;
+    let outcome = node.runtime.listen(command.port, target, config)?;
+    check(outcome, once, format_args!("MDP port {}", command.port))
+}
