@@ -329,7 +329,11 @@ impl Node {
         let frame = Frame { destination: to.sid, protection, payload, queued: self.now };
         match next_hop.and_then(|sid| self.neighbours.get_mut(&sid)) {
             Some(neighbour) => neighbour.outbox.push(frame),
-            None => self.held.push_back(frame),
+            None => {
+                // It may abbreviate its SID when it turns up.
+                self.directory.learn(self.now, to.sid);
+                self.held.push_back(frame);
+            }
         }
         self.stats.datagrams_sent += 1;
         Ok(())
