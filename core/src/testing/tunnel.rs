@@ -295,20 +295,40 @@ impl TunnelPair {
         self.run_until(time, |_| false);
     }
 
-    /// One round of the driver of `end`. Returns whether anything moved.
+    /// One round of the driver of an end. Returns whether anything moved.
     fn drive(&mut self, index: usize) -> bool {
-        let (now, end) = (self.now, &mut self.ends[index]);
-        if end.dead {
+        if self.ends[index].dead {
             return false;
         }
         // Whatever is ready makes the timeout due: a driver that only sleeps does not miss it.
-        let due = end.tunnel.poll_timeout().is_some_and(|at| at <= now);
-        let mut moved = false;
+        let (now, due) = (self.now, self.is_due(index));
+        let mut moved = self.act(index);
         let mut buffer = Vec::new();
-        while end.tunnel.poll_transmit(now, &mut buffer).is_some() {
-            moved = true;
+        while self.ends[index].tunnel.poll_transmit(now, &mut buffer).is_some() {
             self.links[index].push(now, buffer.clone());
+            self.act(index); // at once: an end that comes too early loses the packets that follow
+            moved = true;
         }
+        let end = &mut self.ends[index];
+        while let Some(event) = end.tunnel.poll_event() {
+            end.events.push(event);
+            moved = true;
+        }
+        assert!(due || !moved, "something was ready at {now:?} without being due");
+        for (link, socket) in &mut end.sockets {
+            if socket.opened && socket.closed.is_none() {
+                moved |= pump(&mut end.tunnel, now, *link, socket);
+            } else {
+                assert_eq!((end.tunnel.output(*link).count(), end.tunnel.read_budget(*link)), (0, 0));
+            }
+        }
+        moved
+    }
+
+    /// Does what the tunnel of an end wants done. Returns whether there was anything.
+    fn act(&mut self, index: usize) -> bool {
+        let (now, end) = (self.now, &mut self.ends[index]);
+        let mut moved = false;
         while let Some(action) = end.tunnel.poll_action() {
             moved = true;
             assert_eq!(end.outcome, None, "{action:?} after the end");
@@ -347,18 +367,6 @@ impl TunnelPair {
                 Action::Finished(outcome) => end.outcome = Some(outcome),
             }
         }
-        while let Some(event) = end.tunnel.poll_event() {
-            moved = true;
-            end.events.push(event);
-        }
-        assert!(due || !moved, "something was ready at {now:?} without being due");
-        for (link, socket) in &mut end.sockets {
-            if socket.opened && socket.closed.is_none() {
-                moved |= pump(&mut end.tunnel, now, *link, socket);
-            } else {
-                assert_eq!((end.tunnel.output(*link).count(), end.tunnel.read_budget(*link)), (0, 0));
-            }
-        }
         moved
     }
 }
@@ -370,6 +378,9 @@ fn pump(tunnel: &mut Tunnel, now: Instant, link: LinkId, socket: &mut Socket) ->
     for slice in tunnel.output(link) {
         assert!(!slice.is_empty() && !socket.ended, "output after the end");
         let left = space - (socket.received.len() - before);
+        if left == 0 {
+            break;
+        }
         socket.received.extend_from_slice(&slice[..slice.len().min(left)]);
     }
     let written = socket.received.len() - before;

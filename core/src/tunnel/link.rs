@@ -69,20 +69,21 @@ impl Link {
         self.outbound != Outbound::Open && self.inbound == Inbound::Ended
     }
 
-    /// Bytes are staged, or the end of the local side is: [`Link::flush`] may have something to do.
+    /// [`Link::flush`] may have something to do.
     pub(super) fn is_waiting(&self) -> bool {
-        !self.staged.is_empty() || self.outbound == Outbound::Ending
+        !self.staged.is_empty()
     }
 
     /// Bytes that may be read from the local side, when at most `share` messages may be unacknowledged.
     pub(super) fn read_budget(&self, stream: &Stream<'_>, share: usize) -> usize {
         match self.outbound {
-            Outbound::Open => room(stream, share).max(1) * MAX_MESSAGE - self.staged.len(),
+            Outbound::Open => (room(stream, share) * MAX_MESSAGE).saturating_sub(self.staged.len()),
             Outbound::Ending | Outbound::Ended => 0,
         }
     }
 
-    /// Gives bytes of the local side, no more than the read budget, to the stream.
+    /// Gives bytes of the local side, no more than the read budget, to the stream. The last of them, if they
+    /// make no full message, are left to [`Link::flush`].
     pub(super) fn push(&mut self, now: Instant, stream: &mut Stream<'_>, share: usize, mut data: &[u8]) {
         if !self.staged.is_empty() {
             let (piece, rest) = data.split_at(data.len().min(MAX_MESSAGE - self.staged.len()));
@@ -90,20 +91,18 @@ impl Link {
             self.flush(now, stream, share);
             data = rest;
         }
-        while self.staged.is_empty() && data.len() >= MAX_MESSAGE && room(stream, share) > 0 {
-            let (message, rest) = data.split_at(MAX_MESSAGE);
+        let (messages, tail) = data.as_chunks::<MAX_MESSAGE>();
+        for message in messages {
             self.send(now, stream, Bytes::copy_from_slice(message));
-            data = rest;
         }
-        self.staged.extend_from_slice(data);
-        self.flush(now, stream, share);
+        self.staged.extend_from_slice(tail);
     }
 
     /// Sends what is staged as soon as waiting longer cannot make it more, and then the end of the local
     /// side.
     pub(super) fn flush(&mut self, now: Instant, stream: &mut Stream<'_>, share: usize) {
-        let full = self.staged.len() == MAX_MESSAGE || self.outbound == Outbound::Ending;
-        if !self.staged.is_empty() && (full || stream.unsent() == 0) && room(stream, share) > 0 {
+        let ripe = self.staged.len() == MAX_MESSAGE || stream.unsent() == 0;
+        if !self.staged.is_empty() && ripe && room(stream, share) > 0 {
             self.send(now, stream, Bytes::copy_from_slice(&self.staged));
             self.staged.clear();
         }
@@ -115,10 +114,8 @@ impl Link {
 
     /// The local side sends no more.
     pub(super) fn end_outbound(&mut self, now: Instant, stream: &mut Stream<'_>, share: usize) {
-        if self.outbound == Outbound::Open {
-            self.outbound = Outbound::Ending;
-            self.flush(now, stream, share);
-        }
+        self.outbound = Outbound::Ending;
+        self.flush(now, stream, share);
     }
 
     /// Bytes for the local side.

@@ -174,15 +174,13 @@ impl Tunnel {
 
     /// What has happened, oldest first. A driver that does not care still takes and drops them.
     pub fn poll_event(&mut self) -> Option<TunnelEvent> {
-        self.events.pop_front().or_else(|| {
-            let event = self.host.poll_node_event().filter(|_| self.phase != Phase::Finished);
-            event.map(TunnelEvent::Node)
-        })
+        self.events.pop_front().or_else(|| self.host.poll_node_event().map(TunnelEvent::Node))
     }
 
     /// When to call [`Tunnel::handle_timeout`]; the last time seen while there is something to take from
     /// `poll_action`, `poll_event` or `poll_transmit`. It changes with every call that takes time or takes
-    /// something out. Output of links does not count, because their local side may be blocked.
+    /// something out. Output of links does not count, because their local side may be blocked. `None` once the
+    /// tunnel has finished.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         if !self.actions.is_empty() || !self.events.is_empty() || self.end_reached().is_some() {
