@@ -11,6 +11,8 @@ fn the_committed_corpus_passes() {
     for target in fs::read_dir(corpus).unwrap() {
         let target = target.unwrap();
         let body: fn(&[u8]) = match target.file_name().to_str() {
+            Some("endpoint") => fuzz::endpoint,
+            Some("host") => fuzz::host,
             Some("wire") => fuzz::wire,
             other => panic!("no body for {other:?}"),
         };

@@ -15,8 +15,6 @@
 //!         port 2                 link state                                  linkstate, address
 //!         a stream's ports       flags, numbers; the message                 msp
 //! ```
-//!
-//! MSP counts in little-endian, all else in big-endian.
 
 pub mod address;
 pub mod linkstate;

@@ -1,4 +1,4 @@
-//! Bodies of the fuzz targets, also replayed over the committed corpus by `cargo test`.
+//! Any bytes through every parser.
 
 use crate::wire::address::{Address, explain_items};
 use crate::wire::{linkstate, mdp, msp, overlay};

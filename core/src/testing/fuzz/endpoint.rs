@@ -1,0 +1,125 @@
+//! An endpoint with a hostile peer.
+
+use super::Input;
+use crate::msp::{Config, Endpoint, Event, MAX_MESSAGE, StreamId};
+use crate::wire::msp::Repr;
+use crate::{Addr, Instant, Port, Protection, Sid};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::time::Duration;
+
+const LISTENING: u16 = 512;
+/// More than this in answer to one packet is no answer.
+const MANY: usize = 10_000;
+
+/// An endpoint with streams both ways, a peer that sends anything, a user that does anything, and time that
+/// passes or goes back: nothing panics, everything sent is a good packet, timers neither spin nor
+/// oversleep.
+///
+/// # Panics
+///
+/// When it is not so.
+pub fn endpoint(input: &[u8]) {
+    let mut input = Input(input);
+    let mut endpoint = Endpoint::new(Config::default(), Sid::new([1; 32]), [2; 32]);
+    assert_eq!(endpoint.listen(LISTENING.into()), Ok(()));
+    let mut state = State {
+        endpoint,
+        now: Instant::from_millis(1000),
+        peer: Addr::new(Sid::new([3; 32]), 600.into()),
+        local: LISTENING.into(),
+        streams: Vec::new(),
+        buffer: Vec::new(),
+    };
+    while state.step(&mut input).is_some() {
+        state.drain();
+    }
+}
+
+struct State {
+    endpoint: Endpoint,
+    now: Instant,
+    peer: Addr,
+    /// The last port that a packet came from.
+    local: Port,
+    streams: Vec<StreamId>,
+    buffer: Vec<u8>,
+}
+
+impl State {
+    /// Does the next operation of `input`.
+    fn step(&mut self, input: &mut Input<'_>) -> Option<()> {
+        let operation = input.u8()?;
+        // The upper bits choose what it is done to.
+        let choice = operation >> 4;
+        let stream = self.streams.len().checked_sub(1).map(|last| self.streams[last.min(choice.into())]);
+        let now = self.now;
+        match operation & 0x0f {
+            0..4 => {
+                let to = if choice & 1 == 0 { LISTENING.into() } else { self.local };
+                let payload = Bytes::copy_from_slice(input.slice()?);
+                // Why it was ignored is for counters only.
+                let _ = self.endpoint.handle_datagram(now, self.peer, to, Protection::Encrypted, payload);
+            }
+            4 => self.now += Duration::from_micros(100 * u64::from(input.u16()?)),
+            5 => self.now = self.endpoint.poll_timeout().map_or(now, |at| at.max(now)),
+            6 => {
+                let earlier = now - Duration::from_millis(input.u16()?.into());
+                self.endpoint.handle_timeout(earlier);
+            }
+            7 => {
+                if let Ok(stream) = self.endpoint.connect(now, self.peer) {
+                    self.streams.push(stream);
+                }
+            }
+            8 => self.peer.port = Port::from(600 + u16::from(choice)),
+            operation => {
+                let mut stream = self.endpoint.stream(stream?)?;
+                match operation {
+                    9..12 => {
+                        let size = usize::from(input.u16()?) % (MAX_MESSAGE + 2);
+                        let taken = stream.send(now, Bytes::from(alloc::vec![7; size])).is_ok();
+                        assert!(!taken || (1..=MAX_MESSAGE).contains(&size), "took {size} bytes");
+                    }
+                    12 | 13 => {
+                        let waiting = stream.peek().count();
+                        assert_eq!(stream.recv(now).is_some(), waiting > 0);
+                    }
+                    14 => stream.finish(now),
+                    _ => stream.reset(now),
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Takes all that the endpoint has to give.
+    fn drain(&mut self) {
+        self.endpoint.handle_timeout(self.now);
+        let mut taken = 0;
+        while let Some(outgoing) = self.endpoint.poll_transmit(self.now, &mut self.buffer) {
+            let packet = Repr::parse(&self.buffer);
+            let good = matches!(packet, Ok(Repr::Stop | Repr::Ack { .. } | Repr::Data { .. }));
+            assert!(good && self.buffer.len() <= Repr::DATA_HEADER_LEN + MAX_MESSAGE, "sent {packet:?}");
+            assert_eq!(outgoing.to.sid, self.peer.sid);
+            self.local = outgoing.from;
+            taken += 1;
+            assert!(taken < MANY);
+        }
+        while let Some(event) = self.endpoint.poll_event() {
+            match event {
+                Event::Accepted { stream, .. } => self.streams.push(stream),
+                Event::Closed { stream, .. } => {
+                    assert!(self.streams.contains(&stream), "{stream:?} closed twice, or never began");
+                    self.streams.retain(|other| *other != stream);
+                    assert!(self.endpoint.stream(stream).is_none());
+                }
+                _ => {}
+            }
+            taken += 1;
+            assert!(taken < MANY);
+        }
+        let next = self.endpoint.poll_timeout();
+        assert!(next.is_none_or(|at| at > self.now), "spins: {next:?} at {:?}", self.now);
+    }
+}

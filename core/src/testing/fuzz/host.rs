@@ -1,0 +1,183 @@
+//! A host in hostile company.
+
+use super::Input;
+use crate::msp::{Config, Event, StreamId};
+use crate::{
+    Addr, Destination, Host, Identity, Instant, InterfaceConfig, InterfaceId, Node, NodeConfig, Port,
+    Protection, Sid,
+};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::time::Duration;
+
+const INTERFACE: InterfaceId = InterfaceId(0);
+const LISTENING: u16 = 512;
+/// More than this in answer to one packet is no answer.
+const MANY: usize = 10_000;
+
+/// A host whose neighbour sends it any datagram in its own name, and whose network changes, drops, repeats
+/// and makes up packets: nothing panics, nothing too large is sent, timers neither spin nor oversleep.
+///
+/// # Panics
+///
+/// When it is not so.
+pub fn host(input: &[u8]) {
+    let mut input = Input(input);
+    let mut state = State::new();
+    // They find each other first; the deeper layers are out of reach without that.
+    for _ in 0..4 {
+        state.exchange();
+        state.now += Duration::from_millis(250);
+    }
+    assert!(state.host.node().is_reachable(&state.attacker.sid()));
+    while state.step(&mut input).is_some() {
+        state.drain();
+    }
+}
+
+struct State {
+    host: Host,
+    /// What the attacker sends with, so that the host can decrypt it.
+    attacker: Node,
+    now: Instant,
+    streams: Vec<StreamId>,
+    /// Where the streams are that the host has opened to the attacker.
+    local: Port,
+    /// What the host sent last, and what the attacker's node sent last.
+    packets: [Vec<u8>; 2],
+}
+
+impl State {
+    fn new() -> Self {
+        let node = |number: u8| {
+            let identity = Identity::from_seed([number; 32]);
+            let mut node = Node::new(NodeConfig::default(), identity, [number; 32], Instant::ZERO);
+            node.add_interface(InterfaceConfig { broadcast: true });
+            node
+        };
+        let mut host = Host::new(node(1), Config::default(), [3; 32]);
+        assert_eq!(host.endpoint().listen(LISTENING.into()), Ok(()));
+        let packets = [Vec::new(), Vec::new()];
+        let local = Port::from(LISTENING);
+        Self { host, attacker: node(2), now: Instant::ZERO, streams: Vec::new(), local, packets }
+    }
+
+    /// Does the next operation of `input`.
+    fn step(&mut self, input: &mut Input<'_>) -> Option<()> {
+        let operation = input.u8()?;
+        // The upper bits choose what it is done to.
+        let choice = operation >> 4;
+        let stream = self.streams.len().checked_sub(1).map(|last| self.streams[last.min(choice.into())]);
+        let now = self.now;
+        match operation & 0x0f {
+            0..4 => {
+                let from = if choice < 15 { Port::from(u16::from(choice)) } else { Port::from(600) };
+                let to = match input.u8()? {
+                    255 => self.local,
+                    254 => LISTENING.into(),
+                    low => Port::from(u16::from(low)),
+                };
+                let protection = match operation & 0x03 {
+                    0 => Protection::Clear,
+                    1 => Protection::Signed,
+                    _ => Protection::Encrypted,
+                };
+                let to = Addr::new(self.host.sid(), to);
+                let _ = self.attacker.send(now, from, to, protection, input.slice()?);
+                self.deliver_to_host(|_| {});
+            }
+            4 => self.receive(choice, input.slice()?),
+            5 => {
+                let (place, mask) = (usize::from(input.u16()?), input.u8()?);
+                self.deliver_to_host(|packet| {
+                    if let Some(length) = packet.len().checked_sub(1) {
+                        packet[place.min(length)] ^= mask;
+                    }
+                });
+            }
+            6 => {
+                let packet = self.packets[usize::from(choice & 1)].clone();
+                self.receive(choice, &packet);
+            }
+            7 => self.now += Duration::from_millis(input.u8()?.into()),
+            8 => self.now = self.host.poll_timeout().map_or(now, |at| at.max(now)),
+            9 => self.host.handle_timeout(now - Duration::from_millis(input.u8()?.into())),
+            10 => self.exchange(),
+            11 => {
+                let sid = if choice == 0 { Sid::new([9; 32]) } else { self.attacker.sid() };
+                let remote = Addr::new(sid, 600.into());
+                if let Ok(stream) = self.host.endpoint().connect(now, remote) {
+                    self.streams.push(stream);
+                }
+            }
+            operation => {
+                let mut stream = self.host.endpoint().stream(stream?)?;
+                match operation {
+                    12 => _ = stream.send(now, Bytes::from_static(&[7; 1000])),
+                    13 => _ = stream.recv(now),
+                    14 => stream.finish(now),
+                    _ => stream.reset(now),
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Gives the host a packet from the attacker's address, or from another.
+    fn receive(&mut self, choice: u8, packet: &[u8]) {
+        self.host.handle_packet(self.now, INTERFACE, address(2 + (choice >> 1)), packet);
+    }
+
+    /// Hands over what the attacker's node sends, changed by `change`.
+    fn deliver_to_host(&mut self, mut change: impl FnMut(&mut Vec<u8>)) {
+        self.attacker.handle_timeout(self.now);
+        let mut packet = Vec::new();
+        while self.attacker.poll_transmit(self.now, &mut packet).is_some() {
+            change(&mut packet);
+            self.host.handle_packet(self.now, INTERFACE, address(2), &packet);
+            self.packets[1].clone_from(&packet);
+        }
+    }
+
+    /// Lets everything pass, both ways.
+    fn exchange(&mut self) {
+        self.deliver_to_host(|_| {});
+        self.drain();
+        while let Some(datagram) = self.attacker.poll_datagram() {
+            self.local = datagram.from.port;
+        }
+    }
+
+    /// Takes all that the host has to give; the attacker receives it.
+    fn drain(&mut self) {
+        self.host.handle_timeout(self.now);
+        let mut taken = 0;
+        let [packet, _] = &mut self.packets;
+        while let Some(transmit) = self.host.poll_transmit(self.now, packet) {
+            assert!((1..=NodeConfig::default().mtu).contains(&packet.len()), "{} bytes", packet.len());
+            if transmit.to == Destination::Broadcast || transmit.to == Destination::Unicast(address(2)) {
+                self.attacker.handle_packet(self.now, INTERFACE, address(1), packet);
+            }
+            taken += 1;
+            assert!(taken < MANY);
+        }
+        while let Some(event) = self.host.poll_event() {
+            match event {
+                Event::Accepted { stream, .. } => self.streams.push(stream),
+                Event::Closed { stream, .. } => self.streams.retain(|other| *other != stream),
+                _ => {}
+            }
+            taken += 1;
+            assert!(taken < MANY);
+        }
+        while self.host.poll_node_event().is_some() {}
+        let next = self.host.poll_timeout();
+        assert!(next.is_none_or(|at| at > self.now), "spins: {next:?} at {:?}", self.now);
+    }
+}
+
+/// The address of the host (1), of the attacker (2), or of somebody else.
+fn address(number: u8) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number)), 4110)
+}

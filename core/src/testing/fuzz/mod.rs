@@ -1,0 +1,32 @@
+//! Bodies of the fuzz targets, also replayed over the committed corpus by `cargo test`.
+
+mod endpoint;
+mod host;
+mod wire;
+
+pub use endpoint::endpoint;
+pub use host::host;
+pub use wire::wire;
+
+/// The bytes that a fuzzer gives, from which operations are read until there are no more.
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn u8(&mut self) -> Option<u8> {
+        let (byte, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*byte)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        Some(u16::from_le_bytes([self.u8()?, self.u8()?]))
+    }
+
+    /// A byte that tells a length, and as many bytes, or those that there are.
+    fn slice(&mut self) -> Option<&'a [u8]> {
+        let length = usize::from(self.u8()?).min(self.0.len());
+        let (slice, rest) = self.0.split_at(length);
+        self.0 = rest;
+        Some(slice)
+    }
+}
