@@ -336,15 +336,22 @@ impl Neighbour {
         self.due(now).is_some() || !self.explain.is_empty() || self.outbox.next(now).is_some()
     }
 
+    /// When it is gone unless it is heard again.
+    pub(super) fn silent_at(&self, expiry: Duration) -> Instant {
+        self.heard() + expiry
+    }
+
+    /// When it is gone, or no longer up, unless it is heard again.
+    pub(super) fn expire_at(&self, expiry: Duration) -> Instant {
+        let silent = self.silent_at(expiry);
+        self.outbound.map_or(silent, |outbound| silent.min(outbound.until))
+    }
+
     /// When it next needs attention.
     pub(super) fn deadline(&self, expiry: Duration) -> Instant {
-        let mut deadline = self.announce_at.min(self.heard() + expiry);
         let explain = (!self.explain.is_empty()).then_some(Instant::ZERO);
-        let until = self.outbound.map(|outbound| outbound.until);
-        for at in [explain, until, self.ack_at, self.outbox.deadline()].into_iter().flatten() {
-            deadline = deadline.min(at);
-        }
-        deadline
+        let deadlines = [explain, self.ack_at, self.outbox.deadline()];
+        deadlines.into_iter().flatten().fold(self.announce_at.min(self.expire_at(expiry)), Instant::min)
     }
 }
 

@@ -194,6 +194,8 @@ pub struct Node {
     pub(super) nonces: Nonces,
     /// The latest time that was seen.
     pub(super) now: Instant,
+    /// Before this, nothing is too old.
+    expire_at: Instant,
     pub(super) interfaces: Vec<Interface>,
     pub(super) peers: Vec<Peer>,
     pub(super) neighbours: BTreeMap<Sid, Neighbour>,
@@ -234,6 +236,7 @@ impl Node {
             identity,
             nonces: Nonces::new(&mut rng),
             now,
+            expire_at: now,
             interfaces: Vec::new(),
             peers: Vec::new(),
             neighbours: BTreeMap::new(),
@@ -372,8 +375,7 @@ impl Node {
         let ticks = broadcasts.map(|interface| interface.tick_at);
         let peers = self.peers.iter().map(|peer| peer.tick_at);
         let neighbours = self.neighbours.values().map(|neighbour| neighbour.deadline(self.config.expiry));
-        let held = self.held.front().map(|frame| frame.queued + self.config.frame_lifetime);
-        ticks.chain(peers).chain(neighbours).chain(held).min().map(|at| at.max(self.now))
+        ticks.chain(peers).chain(neighbours).chain(self.held_until()).min().map(|at| at.max(self.now))
     }
 
     /// What was counted.
@@ -411,10 +413,13 @@ impl Node {
 
     /// Forgets what is too old.
     pub(super) fn expire(&mut self) {
+        if self.now < self.expire_at {
+            return;
+        }
         let Self { now, ref config, ref mut neighbours, ref mut directory, .. } = *self;
         let mut down: Vec<Sid> = Vec::new();
         neighbours.retain(|sid, neighbour| {
-            let silent = neighbour.heard() + config.expiry <= now;
+            let silent = neighbour.silent_at(config.expiry) <= now;
             if neighbour.goes_down(now) || (silent && neighbour.is_up(now)) {
                 down.push(*sid);
             }
@@ -432,6 +437,15 @@ impl Node {
             self.held.pop_front();
             self.stats.datagrams_expired += 1;
         }
+        // Nothing that is here now expires before this, and nothing that comes.
+        let neighbours = self.neighbours.values().map(|neighbour| neighbour.expire_at(self.config.expiry));
+        let newcomers = now + self.config.expiry.min(self.config.frame_lifetime);
+        self.expire_at = neighbours.chain(self.held_until()).fold(newcomers, Instant::min);
+    }
+
+    /// When a frame that waits for a way to its destination is given up.
+    fn held_until(&self) -> Option<Instant> {
+        self.held.front().map(|frame| frame.queued + self.config.frame_lifetime)
     }
 
     /// Sends what waited for a way that there is now.

@@ -1,0 +1,467 @@
+//! A node next to a scripted neighbour that behaves as the reference daemon does.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use msp_core::wire::address::{Address, explain_items};
+use msp_core::wire::overlay::{Encapsulation, Frame, Header, Hops, PLEASE_EXPLAIN, Packet, Route};
+use msp_core::wire::{linkstate, mdp};
+use msp_core::{
+    Addr, Destination, Identity, Instant, InterfaceConfig, InterfaceId, Node, NodeConfig, Port, Protection,
+    SendDatagramError, Sid, Transmit,
+};
+
+const INTERFACE: InterfaceId = InterfaceId(0);
+const MULTIPLE: Encapsulation = Encapsulation::Multiple;
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn address(host: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, host], 4110))
+}
+
+/// A node, and a daemon of which only the packets exist.
+struct Scripted {
+    now: Instant,
+    node: Node,
+    daemon: Identity,
+    /// Packets from the node, with where they went.
+    sent: Vec<(Destination, Vec<u8>)>,
+    frame: u8,
+}
+
+impl Scripted {
+    fn new() -> Self {
+        let now = Instant::from_millis(1000);
+        let mut node = Node::new(NodeConfig::default(), Identity::from_seed([1; 32]), [3; 32], now);
+        node.add_interface(InterfaceConfig { broadcast: true });
+        let mut scripted =
+            Self { now, node, daemon: Identity::from_seed([2; 32]), sent: Vec::new(), frame: 0 };
+        scripted.drain();
+        scripted
+    }
+
+    /// The daemon has found the node, and the node the daemon.
+    fn up() -> Self {
+        let mut scripted = Self::new();
+        scripted.receive(scripted.header(None), &[]);
+        scripted.confirm(None);
+        scripted.run(ms(10));
+        scripted.sent.clear();
+        scripted
+    }
+
+    fn drain(&mut self) {
+        let mut buffer = Vec::new();
+        for _ in 0..1000 {
+            let Some(Transmit { to, .. }) = self.node.poll_transmit(self.now, &mut buffer) else { break };
+            self.sent.push((to, buffer.clone()));
+        }
+        while self.node.poll_event().is_some() {}
+        while self.node.poll_datagram().is_some() {}
+        assert!(self.node.poll_timeout().is_none_or(|at| at > self.now), "spins");
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.node.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.node.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = end;
+        self.drain();
+    }
+
+    fn header(&self, sequence: Option<u8>) -> Header<'static> {
+        Header {
+            sequenced_frames: true,
+            encapsulation: MULTIPLE,
+            sender: Address::Whole(self.daemon.sid()),
+            unicast: true,
+            interface: None,
+            sequence,
+        }
+    }
+
+    fn frame(
+        &mut self,
+        route: Route<'static>,
+        protection: Protection,
+        payload: &'static [u8],
+    ) -> Frame<'static> {
+        self.frame += 1;
+        Frame {
+            source: None,
+            route,
+            protection: Some(protection),
+            ack_soon: false,
+            legacy_type: None,
+            sequence: Some(self.frame),
+            payload,
+        }
+    }
+
+    /// The daemon transmits.
+    fn receive(&mut self, header: Header<'_>, frames: &[Frame<'_>]) {
+        let mut packet = Vec::new();
+        header.emit(&mut packet);
+        frames.iter().for_each(|frame| frame.emit(MULTIPLE, &mut packet));
+        self.node.handle_packet(self.now, INTERFACE, address(2), &packet);
+    }
+
+    /// The daemon sends link-state records.
+    fn link_state(&mut self, records: &[linkstate::Repr<'_>]) {
+        let mut payload = vec![0x05];
+        records.iter().for_each(|record| record.emit(&mut payload));
+        let frame = self.frame(Route::Neighbours, Protection::Clear, &[]);
+        self.receive(self.header(None), &[Frame { payload: &payload, ..frame }]);
+    }
+
+    /// The daemon says that it hears the node by unicast.
+    fn confirm(&mut self, ack: Option<linkstate::Ack>) {
+        let me = Address::Whole(self.node.sid());
+        let record = linkstate::Repr {
+            interface: Some(0),
+            unicast: true,
+            ack,
+            ..linkstate::Repr::new(Address::Sender, Some(me))
+        };
+        self.link_state(&[record]);
+    }
+
+    /// The daemon seals a datagram for the node.
+    fn seal(&self, destination: Port, source: Port, data: &[u8]) -> Vec<u8> {
+        let mut payload = vec![0; 40];
+        mdp::Repr { destination, source, payload: data }.emit(&mut payload);
+        self.daemon.shared_key(&self.node.sid()).unwrap().seal(&[self.frame; 24], &mut payload);
+        payload
+    }
+
+    /// The frames that the node sent by unicast, with the numbers of their packets.
+    fn frames(&self) -> Vec<(Option<u8>, Frame<'_>)> {
+        let packets = self.sent.iter().filter(|(to, _)| *to == Destination::Unicast(address(2)));
+        let packets = packets.map(|(_, packet)| Packet::parse(packet).unwrap());
+        packets
+            .flat_map(|packet| packet.frames().map(move |frame| (packet.header().sequence, frame.unwrap())))
+            .collect()
+    }
+
+    /// The acknowledgments that the node sent.
+    fn acks(&self) -> Vec<linkstate::Ack> {
+        let records = |(_, frame): &(Option<u8>, Frame<'_>)| {
+            (frame.payload.first() == Some(&0x05)).then(|| {
+                linkstate::Repr::parse_all(&frame.payload[1..])
+                    .filter_map(|it| it.unwrap().ack)
+                    .collect::<Vec<_>>()
+            })
+        };
+        self.frames().iter().filter_map(records).flatten().collect()
+    }
+
+    fn send(&mut self, to: Sid, data: &[u8]) -> Result<(), SendDatagramError> {
+        let port = Port::from(300);
+        self.node.send(self.now, port, Addr::new(to, port), Protection::Encrypted, data)
+    }
+}
+
+#[test]
+fn a_daemon_gets_the_announcement_of_a_full_leaf() {
+    let mut scripted = Scripted::new();
+    scripted.receive(scripted.header(None), &[]);
+    scripted.run(ms(5));
+    let (_, packet) = scripted.sent.iter().find(|(to, _)| *to == Destination::Unicast(address(2))).unwrap();
+    let packet = Packet::parse(packet).unwrap();
+    assert_eq!(packet.header().sender, Address::Whole(scripted.node.sid()));
+    assert!(packet.header().sequenced_frames && packet.header().unicast);
+    let frames: Vec<_> = packet.frames().map(Result::unwrap).collect();
+    assert_eq!((frames.len(), frames[0].route, frames[0].payload[0]), (1, Route::Neighbours, 0x05));
+    let daemon = Address::Whole(scripted.daemon.sid());
+    let records: Vec<_> = linkstate::Repr::parse_all(&frames[0].payload[1..]).map(Result::unwrap).collect();
+    let hears = linkstate::Repr {
+        interface: Some(0),
+        unicast: true,
+        ..linkstate::Repr::new(Address::Sender, Some(daemon))
+    };
+    let uses = linkstate::Repr { drop_rate: Some(0), ..linkstate::Repr::new(daemon, Some(Address::Sender)) };
+    assert_eq!(records, [hears, uses]);
+}
+
+#[test]
+fn announcements_repeat_every_tick_in_short_form() {
+    let mut scripted = Scripted::up();
+    for _ in 0..4 {
+        scripted.sent.clear();
+        scripted.run(ms(500));
+        scripted.confirm(None);
+        let unicast: Vec<_> =
+            scripted.sent.iter().filter(|(to, _)| *to == Destination::Unicast(address(2))).collect();
+        assert_eq!(unicast.len(), 1);
+        assert!(unicast[0].1.len() < 70, "{} bytes", unicast[0].1.len());
+        let own = scripted.node.sid();
+        assert_eq!(
+            Packet::parse(&unicast[0].1).unwrap().header().sender,
+            Address::Prefix(&own.as_bytes()[..6])
+        );
+    }
+}
+
+#[test]
+fn frames_that_ask_for_it_are_acknowledged_soon_and_gaps_at_once() {
+    let mut scripted = Scripted::up();
+    for sequence in 1..=3 {
+        let frame = Frame {
+            ack_soon: true,
+            ..scripted.frame(Route::Neighbours, Protection::Clear, b"\x80\x08\x81\x02x")
+        };
+        scripted.receive(scripted.header(Some(sequence)), &[frame]);
+    }
+    scripted.drain();
+    assert_eq!(scripted.acks(), [], "not at once");
+    scripted.run(ms(4));
+    assert_eq!(scripted.acks(), [linkstate::Ack { sequence: 3, mask: 0b11 }]);
+    scripted.receive(scripted.header(Some(6)), &[]);
+    scripted.drain();
+    assert_eq!(scripted.acks()[1..], [linkstate::Ack { sequence: 6, mask: 0b11100 }]);
+    for sequence in 7..=22 {
+        scripted.drain();
+        assert_eq!(scripted.acks().len(), 2, "before {sequence}");
+        scripted.receive(scripted.header(Some(sequence)), &[]);
+    }
+    scripted.drain();
+    assert_eq!(scripted.acks().len(), 3, "after 16 packets");
+}
+
+#[test]
+fn numbers_go_on_where_the_neighbour_saw_the_last_ones() {
+    let mut scripted = Scripted::new();
+    scripted.receive(scripted.header(None), &[]);
+    scripted.run(ms(10));
+    assert!(scripted.frames().iter().all(|(sequence, _)| sequence.is_none()));
+    scripted.confirm(Some(linkstate::Ack { sequence: 77, mask: 0 }));
+    scripted.sent.clear();
+    scripted.send(scripted.daemon.sid(), b"x").unwrap();
+    scripted.drain();
+    assert_eq!(scripted.frames()[0].0, Some(78));
+}
+
+#[test]
+fn a_frame_is_resent_in_a_new_packet_with_its_old_number_until_acknowledged() {
+    let mut scripted = Scripted::up();
+    let to = scripted.daemon.sid();
+    let mut last = 0;
+    for _ in 0..6 {
+        scripted.send(to, b"x").unwrap();
+        scripted.drain();
+        last = scripted.frames().last().unwrap().0.unwrap();
+    }
+    let first = last - 5;
+    let numbers: Vec<_> = scripted.frames().iter().map(|(_, frame)| frame.sequence.unwrap()).collect();
+    assert!(scripted.frames().iter().all(|(_, frame)| frame.ack_soon));
+    scripted.sent.clear();
+    // The first two were lost; that the third was, too, is not certain yet.
+    scripted.confirm(Some(linkstate::Ack { sequence: last, mask: 0b11 }));
+    scripted.drain();
+    let again: Vec<_> =
+        scripted.frames().iter().map(|(packet, frame)| (packet.unwrap(), frame.sequence.unwrap())).collect();
+    assert_eq!(again.iter().map(|(_, number)| *number).collect::<Vec<_>>(), numbers[..3]);
+    assert!(again.iter().all(|(packet, _)| *packet > last && *packet > first));
+    scripted.sent.clear();
+    scripted.confirm(Some(linkstate::Ack { sequence: again.last().unwrap().0, mask: 0xff }));
+    scripted.run(ms(450));
+    assert!(scripted.frames().iter().all(|(_, frame)| !frame.ack_soon), "nothing more to repeat");
+}
+
+#[test]
+fn a_daemon_that_hears_only_broadcasts_gets_broadcasts() {
+    let mut scripted = Scripted::new();
+    scripted.receive(scripted.header(None), &[]);
+    let me = Address::Whole(scripted.node.sid());
+    let hears = linkstate::Repr {
+        interface: Some(0),
+        broadcast: true,
+        ..linkstate::Repr::new(Address::Sender, Some(me))
+    };
+    scripted.link_state(&[hears]);
+    scripted.sent.clear();
+    scripted.send(scripted.daemon.sid(), b"x").unwrap();
+    scripted.drain();
+    let [(to, packet)] = &scripted.sent[..] else { panic!("one copy: {:?}", scripted.sent.len()) };
+    assert_eq!(*to, Destination::Broadcast);
+    let packet = Packet::parse(packet).unwrap();
+    assert_eq!((packet.header().unicast, packet.header().sequence), (false, Some(1)));
+}
+
+#[test]
+fn what_is_for_nodes_further_away_goes_to_who_leads_there() {
+    let mut scripted = Scripted::up();
+    let far = Identity::from_seed([9; 32]).sid();
+    // The only neighbour is as good a guess as any.
+    assert!(!scripted.node.is_reachable(&far));
+    scripted.send(far, b"x").unwrap();
+    let route = linkstate::Repr {
+        drop_rate: Some(0),
+        ..linkstate::Repr::new(Address::Whole(far), Some(Address::Sender))
+    };
+    scripted.link_state(&[route]);
+    assert!(scripted.node.is_reachable(&far));
+    scripted.send(far, b"x").unwrap();
+    scripted.drain();
+    let routes: Vec<_> = scripted.frames().iter().map(|(_, frame)| frame.route).collect();
+    let daemon = scripted.daemon.sid();
+    let next_hop = Address::Prefix(&daemon.as_bytes()[..6]);
+    let via = Route::Via { destination: Address::Whole(far), next_hop, hops: Hops::DEFAULT };
+    assert_eq!(routes, [via, via]);
+    let gone = linkstate::Repr { drop_rate: Some(32), ..linkstate::Repr::new(Address::Whole(far), None) };
+    scripted.link_state(&[gone]);
+    assert!(!scripted.node.is_reachable(&far));
+}
+
+#[test]
+fn abbreviations_are_asked_about_and_explained() {
+    let mut scripted = Scripted::new();
+    let daemon = scripted.daemon.sid();
+    let prefix = Address::Prefix(&daemon.as_bytes()[..2]);
+    for _ in 0..5 {
+        scripted.receive(Header { sender: prefix, ..scripted.header(None) }, &[]);
+    }
+    scripted.drain();
+    let asked = scripted.sent.iter().filter(|(to, _)| *to == Destination::Unicast(address(2))).count();
+    assert_eq!(asked, 1, "once in 100 ms");
+    let (sequence, question) = scripted.frames()[0];
+    assert_eq!(
+        (sequence, question.route, question.legacy_type),
+        (None, Route::Neighbours, Some(PLEASE_EXPLAIN))
+    );
+    assert_eq!(explain_items(question.payload).collect::<Vec<_>>(), [prefix]);
+
+    scripted.receive(scripted.header(None), &[]);
+    scripted.confirm(None);
+    scripted.run(ms(600));
+    scripted.confirm(None);
+    scripted.sent.clear();
+    let own = scripted.node.sid();
+    let question = [&[1], &own.as_bytes()[..1]].concat();
+    for _ in 0..3 {
+        let frame = scripted.frame(Route::Neighbours, Protection::Clear, &[]);
+        scripted.receive(
+            scripted.header(None),
+            &[Frame { legacy_type: Some(PLEASE_EXPLAIN), payload: &question, ..frame }],
+        );
+    }
+    scripted.drain();
+    let answers: Vec<_> =
+        scripted.sent.iter().map(|(_, packet)| *Packet::parse(packet).unwrap().header()).collect();
+    assert_eq!(answers.len(), 1, "once in 500 ms");
+    assert_eq!(answers[0].sender, Address::Whole(own));
+}
+
+#[test]
+fn explanations_that_nobody_asked_for_are_not_believed() {
+    let mut scripted = Scripted::up();
+    let other = Sid::new([7; 32]);
+    let mut payload = Vec::new();
+    Address::Whole(other).emit(&mut payload);
+    let frame = scripted.frame(Route::Neighbours, Protection::Clear, &[]);
+    scripted.receive(
+        scripted.header(None),
+        &[Frame { legacy_type: Some(PLEASE_EXPLAIN), payload: &payload, ..frame }],
+    );
+    scripted.sent.clear();
+    let source = Some(Address::Prefix(&[7, 7]));
+    let frame =
+        Frame { source, ..scripted.frame(Route::Neighbours, Protection::Clear, b"\x80\x08\x81\x02x") };
+    scripted.receive(scripted.header(None), &[frame]);
+    assert!(scripted.node.poll_datagram().is_none());
+    assert_eq!(scripted.node.stats().unresolved, 1);
+}
+
+#[test]
+fn key_mapping_is_answered_only_when_asked_in_secret() {
+    let mut scripted = Scripted::up();
+    let port = Port::KEY_MAPPING;
+    let me = scripted.node.sid();
+    let clear = scripted.frame(Route::Neighbours, Protection::Clear, b"\x03\x02");
+    scripted.receive(scripted.header(None), &[clear]);
+    scripted.drain();
+    assert_eq!(scripted.frames().len(), 0);
+    let sealed = scripted.seal(port, port, &[2]);
+    let frame =
+        scripted.frame(Route::Neighbour { destination: Address::Whole(me) }, Protection::Encrypted, &[]);
+    scripted.receive(scripted.header(None), &[Frame { payload: &sealed, ..frame }]);
+    scripted.drain();
+    let frames = scripted.frames();
+    let [(_, answer)] = frames[..] else { panic!("one answer") };
+    assert_eq!((answer.protection, answer.payload.len()), (Some(Protection::Encrypted), 138));
+    let mut payload = answer.payload.to_vec();
+    let key = scripted.daemon.shared_key(&me).unwrap();
+    let plaintext = mdp::Repr::parse(key.open(&mut payload).unwrap()).unwrap();
+    let mdp::KeyMapping::Answer { signing_key, signature } =
+        mdp::KeyMapping::parse(plaintext.payload).unwrap()
+    else {
+        panic!("an answer")
+    };
+    assert!(msp_core::mdp::verify(signing_key, me.as_bytes(), signature));
+}
+
+/// Everything in `spec/20` section 8, `spec/40` and `spec/80` section 4 that makes a daemon crash or stumble.
+#[test]
+fn what_crashes_a_daemon_is_counted() {
+    let mut scripted = Scripted::up();
+    let me = scripted.node.sid();
+    let to_me = Route::Neighbour { destination: Address::Whole(me) };
+    let big = vec![0x41; 1300];
+    let forbidden = [
+        (Route::Neighbours, Some(Protection::Encrypted), &b"\x80\x08\x81\x02x"[..]),
+        (to_me, None, b"\x80\x08\x81\x02x"),
+        (to_me, Some(Protection::Clear), b"\x80\x08\x81\x02"),
+        (Route::Neighbours, Some(Protection::Clear), b"\x0f"),
+    ];
+    for (count, (route, protection, payload)) in forbidden.into_iter().enumerate() {
+        let frame = scripted.frame(route, Protection::Clear, &[]);
+        scripted.receive(scripted.header(None), &[Frame { protection, payload, ..frame }]);
+        assert_eq!(scripted.node.stats().forbidden, count as u64 + 1);
+        assert!(scripted.node.poll_datagram().is_none());
+    }
+    let others = [
+        (to_me, Protection::Clear, &big[..]),
+        (to_me, Protection::Encrypted, b"short"),
+        (to_me, Protection::Signed, b"short"),
+        (to_me, Protection::Clear, b""),
+        (to_me, Protection::Clear, b"\xff\xff\xff\xff\xff\xff"),
+        (Route::Neighbours, Protection::Clear, b"\x03\x02"),
+        (Route::Neighbours, Protection::Clear, b"\x03\xf0\x00"),
+        (Route::Neighbour { destination: Address::Previous }, Protection::Clear, b"\x80\x08\x81\x02x"),
+        (Route::Neighbour { destination: Address::Prefix(&[]) }, Protection::Clear, b"\x80\x08\x81\x02x"),
+        (
+            Route::Neighbour { destination: Address::PointToPointReceiver },
+            Protection::Clear,
+            b"\x80\x08\x81\x02x",
+        ),
+    ];
+    for (route, protection, payload) in others {
+        let frame = scripted.frame(route, protection, &[]);
+        // What follows such a frame is still read.
+        let next = scripted.frame(to_me, Protection::Clear, b"\x80\x08\x81\x02next");
+        scripted.receive(scripted.header(None), &[Frame { payload, ..frame }, next]);
+        let datagrams: Vec<_> = core::iter::from_fn(|| scripted.node.poll_datagram()).collect();
+        let [.., last] = &datagrams[..] else { panic!("the next frame") };
+        assert_eq!(last.payload, &b"next"[..]);
+        assert!(datagrams.len() == 1 || payload.len() == 1300, "{payload:?}");
+    }
+    for packet in [&b""[..], b"\x01", b"\x08", &[0xff; 1500], &[0; 9000], &[1; 40]] {
+        scripted.node.handle_packet(scripted.now, INTERFACE, address(2), packet);
+        scripted.node.handle_packet(scripted.now, InterfaceId(200), address(2), packet);
+    }
+    scripted.drain();
+    assert!(scripted.node.is_reachable(&scripted.daemon.sid()));
+    for (_, packet) in &scripted.sent {
+        for frame in Packet::parse(packet).unwrap().frames().map(Result::unwrap) {
+            let broadcast = matches!(frame.route, Route::Neighbours | Route::Flood { .. });
+            assert!(!broadcast || frame.protection == Some(Protection::Clear));
+            assert!(frame.payload.len() < 1200 && frame.payload != b"\x05");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! A node among strangers who send what they like.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use msp_core::testing::{Link, Mesh, seed};
+use msp_core::wire::address::Address;
+use msp_core::wire::linkstate;
+use msp_core::{
+    Addr, Identity, Instant, InterfaceConfig, InterfaceId, Node, NodeConfig, NodeEvent, Port, Protection,
+    Rng, Sid,
+};
+
+const INTERFACE: InterfaceId = InterfaceId(0);
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn address(host: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, host], 4110))
+}
+
+fn rng(seed: u64) -> Rng {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    Rng::new(bytes)
+}
+
+#[test]
+fn a_flood_of_strangers_displaces_nobody_who_matters() {
+    let mut mesh = Mesh::new(1);
+    for _ in 0..2 {
+        mesh.add(NodeConfig::default(), true);
+    }
+    mesh.join(0, 1, |seed| Link::new(seed).delay(ms(2)));
+    assert!(mesh.run_until(ms(100), |mesh| {
+        let sids = [0, 1].map(|index| mesh.stations[index].node.sid());
+        mesh.stations[0].node.is_reachable(&sids[1]) && mesh.stations[1].node.is_reachable(&sids[0])
+    }));
+    let other = mesh.stations[1].node.sid();
+    let mut rng = rng(seed(20));
+    let mut sent = 0;
+    for round in 0..1000_u32 {
+        for number in 0..100_u32 {
+            let mut packet = vec![1, 1, 0x20];
+            let sid: [u8; 32] = rng.bytes();
+            packet.extend_from_slice(&sid);
+            packet.push(1);
+            if number % 3 == 0 {
+                // It even says that it hears us.
+                let me = mesh.stations[0].node.sid();
+                let mut payload = vec![0x05];
+                let record = linkstate::Repr {
+                    interface: Some(0),
+                    unicast: true,
+                    ..linkstate::Repr::new(Address::Sender, Some(Address::Whole(me)))
+                };
+                record.emit(&mut payload);
+                packet.extend_from_slice(&[7, 1, 0, payload.len() as u8]);
+                packet.extend_from_slice(&payload);
+            }
+            let from = SocketAddr::from(([10, 9, (number % 7) as u8, round as u8], number as u16));
+            let now = mesh.now;
+            mesh.stations[0].node.handle_packet(now, INTERFACE, from, &packet);
+        }
+        if round % 100 == 0 {
+            let port = Port::from(300);
+            let now = mesh.now;
+            mesh.stations[0]
+                .node
+                .send(now, port, Addr::new(other, port), Protection::Encrypted, b"x")
+                .unwrap();
+            sent += 1;
+        }
+        mesh.run(ms(10));
+        assert!(mesh.stations[0].node.is_reachable(&other));
+    }
+    mesh.run(ms(3000));
+    assert_eq!(mesh.stations[1].datagrams.len(), sent);
+    let downs =
+        mesh.stations[0].events.iter().filter(|event| **event == NodeEvent::NeighbourDown { sid: other });
+    assert_eq!(downs.count(), 0);
+    let stats = mesh.stations[0].node.stats();
+    assert!(stats.neighbours_refused > 0 && stats.packets_sent < 30_000, "{stats:?}");
+}
+
+/// Recorded or made-up packets with any bits changed, and calls in any order: nothing panics, and after each
+/// a time-out is due exactly while there is something to take.
+#[test]
+fn random_packets_and_calls_keep_the_contract() {
+    for round in 0..20 {
+        let mut rng = rng(seed(30) + round);
+        let mut now = Instant::from_millis(5000);
+        let mut nodes = [1, 2].map(|n| {
+            let config = NodeConfig { receive_queue: 8, ..NodeConfig::default() };
+            let mut node = Node::new(config, Identity::from_seed([n; 32]), rng.bytes(), now);
+            node.add_interface(InterfaceConfig { broadcast: n == 1 });
+            node
+        });
+        let sids = [nodes[0].sid(), nodes[1].sid()];
+        nodes[1].add_peer(INTERFACE, address(1));
+        let mut packets: Vec<Vec<u8>> = vec![vec![1, 1, 2, 3, 4, 0]];
+        let mut buffer = Vec::new();
+        for _ in 0..1500 {
+            let index = rng.below(2) as usize;
+            let node = &mut nodes[index];
+            let moment = Instant::from_micros(now.as_micros() - rng.below(1000));
+            match rng.below(10) {
+                0..=3 => {
+                    let due = node.poll_timeout().is_some_and(|at| at <= now);
+                    if node.poll_transmit(now, &mut buffer).is_some() {
+                        assert!(due && buffer.len() <= 1200);
+                        packets.push(buffer.clone());
+                        if packets.len() > 50 {
+                            packets.remove(rng.below(50) as usize);
+                        }
+                    }
+                }
+                4..=6 => {
+                    let mut packet = packets[rng.below(packets.len() as u64) as usize].clone();
+                    if rng.below(2) == 0 {
+                        for _ in 0..rng.below(4) {
+                            let bit = rng.below(8 * packet.len() as u64) as usize;
+                            packet[bit / 8] ^= 1 << (bit % 8);
+                        }
+                        packet.truncate(packet.len() - (rng.below(20) as usize).min(packet.len() - 1));
+                    }
+                    let from = address(2 - index as u8 + 3 * u8::from(rng.below(10) == 0));
+                    node.handle_packet(moment, INTERFACE, from, &packet);
+                }
+                7 => {
+                    let port = Port::from(rng.below(20) as u16);
+                    let to = if rng.below(4) == 0 { Sid::new(rng.bytes()) } else { sids[1 - index] };
+                    let protection =
+                        [Protection::Encrypted, Protection::Signed, Protection::Clear][rng.below(3) as usize];
+                    let _ = node.send(moment, port, Addr::new(to, Port::from(7)), protection, &[1; 50]);
+                    let _ = node.has_room(to);
+                }
+                8 => {
+                    let due = node.poll_timeout().is_some_and(|at| at <= now);
+                    let something = node.poll_datagram().is_some() || node.poll_event().is_some();
+                    assert!(due || !something);
+                }
+                _ => {
+                    now += Duration::from_micros([10, 1000, 50_000, 700_000][rng.below(4) as usize]);
+                    for node in &mut nodes {
+                        node.handle_timeout(now);
+                    }
+                }
+            }
+        }
+        for node in &mut nodes {
+            node.handle_timeout(now);
+            for _ in 0..1000 {
+                let something = node.poll_transmit(now, &mut buffer).is_some();
+                if !(node.poll_event().is_some() | node.poll_datagram().is_some() | something) {
+                    break;
+                }
+            }
+            assert!(node.poll_timeout().is_none_or(|at| at > now), "spins");
+        }
+    }
+}
