@@ -34,7 +34,7 @@
 //! ```
 //!
 //! Every layer is a plain struct that can be used, and is tested, alone. To carry TCP connections, drive a
-//! [`Tunnel`](tunnel); for streams in a program of your own, a [`Host`]; for datagrams, a [`Node`]; over
+//! [`Tunnel`](tunnel::Tunnel); for streams in a program of your own, a [`Host`]; for datagrams, a [`Node`]; over
 //! another secure datagram service, an [`Endpoint`](msp::Endpoint).
 //!
 //! # How to drive it
@@ -50,7 +50,10 @@
 //!   handle_packet(now, interface, from, bytes) for each packet, and handle_timeout(now)
 //! ```
 //!
-//! After any call that may change something, a call of a [`Stream`](msp::Stream) included, both `while` loops
+//! A [`Tunnel`](tunnel::Tunnel) has a local side, too: `poll_action` tells what to do there, `local_*` tells it
+//! what happened there.
+//!
+//! After any call that may change something, a call of a [`Stream`](msp::Stream) included, the `while` loops
 //! are due again, and `poll_timeout` may have changed.
 //!
 //! # What every layer promises

@@ -1,55 +1,100 @@
-//! Two nodes on a broadcast network in memory: they find each other, and a message goes through a stream.
+//! Two tunnels on a broadcast network in memory: they find each other, carry one connection, and end.
 
 use alloc::vec::Vec;
-use bytes::Bytes;
 use core::net::SocketAddr;
-use msp_core::msp::{Config, Event};
-use msp_core::{Addr, Host, Identity, Instant, InterfaceConfig, InterfaceId, Node, NodeConfig, Port};
+use msp_core::tunnel::{Action, LinkId, Outcome, Tunnel, TunnelConfig};
+use msp_core::{Addr, Host, Identity, Instant, InterfaceConfig, InterfaceId, Node, NodeConfig, Port, msp};
 
-const MESSAGE: &[u8] = b"hello without std";
+const PORT: u16 = 512;
+/// What the local side of each end writes.
+const MESSAGES: [&[u8]; 2] = [b"a question without std", b"an answer without std"];
 
-/// Whether the message arrived.
+/// One end and its local side.
+struct End {
+    tunnel: Tunnel,
+    link: Option<LinkId>,
+    /// What its local side still has to write.
+    input: &'static [u8],
+    /// What its local side has read.
+    output: Vec<u8>,
+    outcome: Option<Outcome>,
+}
+
+/// Whether everything arrived and both ends have ended cleanly.
 pub fn run() -> bool {
-    let mut hosts = [1, 2].map(host);
-    let port = Port::from(512);
-    let remote = Addr::new(hosts[1].sid(), port);
+    let Some(mut ends) = ends() else { return false };
     let mut now = Instant::ZERO;
-    if hosts[1].endpoint().listen(port).is_err() {
-        return false;
-    }
-    let Ok(stream) = hosts[0].endpoint().connect(now, remote) else { return false };
-    let sent = hosts[0].endpoint().stream(stream).map(|mut it| it.send(now, Bytes::from_static(MESSAGE)));
-    if sent != Some(Ok(())) {
-        return false;
-    }
-    for _ in 0..1000 {
-        carry(&mut hosts, now);
-        while let Some(event) = hosts[1].poll_event() {
-            let Event::Readable { stream } = event else { continue };
-            let message = hosts[1].endpoint().stream(stream).and_then(|mut it| it.recv(now));
-            return message.is_some_and(|message| message == MESSAGE);
+    ends[0].link = ends[0].tunnel.local_accepted(now);
+    for _ in 0..10_000 {
+        let mut moved = false;
+        for side in [0, 1] {
+            ends[side].tunnel.handle_timeout(now);
+            ends[side].serve(now);
+            moved |= carry(&mut ends, side, now);
         }
-        let Some(next) = hosts.iter().filter_map(Host::poll_timeout).min() else { return false };
-        now = next;
+        if ends.iter().all(|end| end.outcome == Some(Outcome::Clean)) {
+            return ends[0].output == MESSAGES[1] && ends[1].output == MESSAGES[0];
+        }
+        if !moved {
+            let Some(next) = ends.iter().filter_map(|end| end.tunnel.poll_timeout()).min() else {
+                return false;
+            };
+            now = next;
+        }
     }
     false
 }
 
-fn host(number: u8) -> Host {
-    let identity = Identity::from_seed([number; 32]);
-    let mut node = Node::new(NodeConfig::default(), identity, [number; 32], Instant::ZERO);
-    node.add_interface(InterfaceConfig { broadcast: true });
-    Host::new(node, Config::default(), [number + 100; 32])
+fn ends() -> Option<[End; 2]> {
+    let mut config = TunnelConfig::default();
+    config.once = true;
+    let [client, server] = [1, 2].map(|number| {
+        let identity = Identity::from_seed([number; 32]);
+        let mut node = Node::new(NodeConfig::default(), identity, [number; 32], Instant::ZERO);
+        node.add_interface(InterfaceConfig { broadcast: true });
+        Host::new(node, msp::Config::default(), [number + 100; 32])
+    });
+    let remote = Addr::new(server.sid(), PORT.into());
+    let client = Tunnel::connect(client, remote, config.clone()).ok()?;
+    let server = Tunnel::listen(server, Port::from(PORT), config).ok()?;
+    let end = |tunnel, input| End { tunnel, link: None, input, output: Vec::new(), outcome: None };
+    Some([end(client, MESSAGES[0]), end(server, MESSAGES[1])])
 }
 
-/// Takes what each has to send to the other.
-fn carry(hosts: &mut [Host; 2], now: Instant) {
-    let mut packet = Vec::new();
-    for side in [0, 1] {
-        hosts[side].handle_timeout(now);
-        while hosts[side].poll_transmit(now, &mut packet).is_some() {
-            let from = SocketAddr::from(([127, 0, 0, side as u8 + 1], 4110));
-            hosts[1 - side].handle_packet(now, InterfaceId(0), from, &packet);
+impl End {
+    /// Does what the tunnel wants done, and what the local side would do.
+    fn serve(&mut self, now: Instant) {
+        while let Some(action) = self.tunnel.poll_action() {
+            match action {
+                Action::Dial(link) => {
+                    self.link = Some(link);
+                    self.tunnel.local_opened(now, link);
+                }
+                Action::Finished(outcome) => self.outcome = Some(outcome),
+                _ => {}
+            }
         }
+        while self.tunnel.poll_event().is_some() {}
+        let Some(link) = self.link else { return };
+        let taken = self.tunnel.local_data(now, link, self.input);
+        self.input = &self.input[taken..];
+        if self.input.is_empty() {
+            self.tunnel.local_eof(now, link);
+        }
+        let before = self.output.len();
+        self.output.extend(self.tunnel.output(link).flatten());
+        self.tunnel.consume(now, link, self.output.len() - before);
     }
+}
+
+/// Takes what one end has to send to the other. Returns whether there was anything.
+fn carry(ends: &mut [End; 2], side: usize, now: Instant) -> bool {
+    let mut packet = Vec::new();
+    let mut moved = false;
+    while ends[side].tunnel.poll_transmit(now, &mut packet).is_some() {
+        let from = SocketAddr::from(([127, 0, 0, side as u8 + 1], 4110));
+        ends[1 - side].tunnel.handle_packet(now, InterfaceId(0), from, &packet);
+        moved = true;
+    }
+    moved
 }

@@ -1,5 +1,5 @@
-//! A program without std: its own entry point, panic handler and allocator. Two nodes in one memory exchange
-//! a message; exit status 0 tells that it arrived, 101 that something panicked.
+//! A program without std: its own entry point, panic handler and allocator. Two tunnels in one memory carry a
+//! connection; exit status 0 tells that all of it arrived, 101 that something panicked.
 //!
 //! `cd core/no-std && cargo run --release`
 #![no_std]
