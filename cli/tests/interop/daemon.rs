@@ -1,0 +1,104 @@
+//! The reference daemon, as a black box: its documented commands and nothing else.
+
+use std::fs::File;
+use std::process::Command;
+
+use crate::lab::Lab;
+use crate::process::{Ended, Process, run, until};
+use crate::scratch::{Directory, unique};
+
+/// The daemon's binary, from `MSP_TEST_SERVALD`.
+pub(crate) fn program() -> Option<String> {
+    std::env::var("MSP_TEST_SERVALD").ok().filter(|path| !path.is_empty())
+}
+
+/// A daemon with a new identity in one namespace of a lab, on all links of that namespace.
+#[derive(Debug)]
+pub(crate) struct Daemon<'a> {
+    lab: &'a Lab,
+    node: u8,
+    instance: Directory,
+    sid: String,
+    _server: Process,
+}
+
+impl<'a> Daemon<'a> {
+    pub(crate) fn start(lab: &'a Lab, node: u8) -> Self {
+        let instance = Directory::new();
+        std::fs::write(
+            instance.join("serval.conf"),
+            "interfaces.0.match=left,right\n\
+             interfaces.0.socket_type=dgram\n\
+             interfaces.0.type=wifi\n\
+             rhizome.enable=0\n\
+             log.file.level=NONE\n\
+             log.console.level=INFO\n",
+        )
+        .unwrap();
+        let command = |arguments: &[&str]| command(lab, node, &instance, arguments);
+        run("keyring add", &mut command(&["keyring", "add"])).assert_status("keyring add", 0);
+        let server = Process::start("servald", &mut command(&["start", "foreground"]));
+        server.error_line("that a link is up", |line| line.contains("is up").then_some(()));
+        let sid = run("id self", &mut command(&["id", "self"])).text().lines().find_map(sid_in);
+        let sid = sid.expect("the daemon has an identity");
+        Self { lab, node, instance, sid, _server: server }
+    }
+
+    pub(crate) fn sid(&self) -> &str {
+        &self.sid
+    }
+
+    /// A command of the program, to this daemon.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        command(self.lab, self.node, &self.instance, arguments)
+    }
+
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Process {
+        Process::start(&named(arguments), &mut self.command(arguments))
+    }
+
+    /// A command whose standard input is all of `input`. From a file: when a pipe is closed, the daemon's tunnel
+    /// program takes that for the end and drops what it has not read yet.
+    pub(crate) fn spawn_fed(&self, arguments: &[&str], input: &[u8]) -> Process {
+        let file = self.instance.join(&unique());
+        std::fs::write(&file, input).unwrap();
+        let input = File::open(file).unwrap().into();
+        Process::start_reading(&named(arguments), &mut self.command(arguments), input)
+    }
+
+    /// Runs a command to its end.
+    #[track_caller]
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+        run(&named(arguments), &mut self.command(arguments))
+    }
+
+    /// Waits until the daemon has a route to `sid`, and returns the flags that it prints for it: `UNICAST`,
+    /// `BROADCAST`, `INDIRECT`.
+    #[track_caller]
+    pub(crate) fn route_to(&self, sid: &str) -> String {
+        until(&format!("a route to {sid}"), || {
+            let routes = self.run(&["route", "print"]).text();
+            routes.lines().find_map(|line| {
+                let mut fields = line.split(':');
+                let (subscriber, flags) = (fields.next()?, fields.next()?);
+                let reachable = ["UNICAST", "BROADCAST", "INDIRECT"].iter().any(|flag| flags.contains(flag));
+                (subscriber.eq_ignore_ascii_case(sid) && reachable).then(|| flags.to_owned())
+            })
+        })
+    }
+}
+
+fn named(arguments: &[&str]) -> String {
+    format!("servald {}", arguments.join(" "))
+}
+
+fn command(lab: &Lab, node: u8, instance: &Directory, arguments: &[&str]) -> Command {
+    let mut command = lab.command(node, &program().expect("the caller has looked"));
+    command.args(arguments).env("SERVALINSTANCE_PATH", instance.path());
+    command
+}
+
+fn sid_in(line: &str) -> Option<String> {
+    let word = line.trim();
+    (word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| word.to_owned())
+}

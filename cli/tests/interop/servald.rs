@@ -1,0 +1,316 @@
+//! Against the reference daemon, an unmodified build that `MSP_TEST_SERVALD` names: our node in one network
+//! namespace and the daemon in another, with nothing between them but UDP.
+
+use std::net::TcpListener;
+use std::thread;
+
+use crate::daemon::{self, Daemon};
+use crate::exchange::{End, exchange, serve};
+use crate::lab::Lab;
+use crate::ours::Ours;
+use crate::process::Process;
+use crate::scratch::{assert_same, noise};
+use crate::skip;
+
+/// The nodes of most tests.
+const OURS: u8 = 0;
+const THEIRS: u8 = 1;
+
+/// A lab, or the reason why the test is skipped.
+fn lab(test: &str, length: u8) -> Option<Lab> {
+    if daemon::program().is_none() {
+        skip(test, "MSP_TEST_SERVALD does not name a servald");
+        return None;
+    }
+    if let Some(why) = Lab::missing() {
+        skip(test, &why);
+        return None;
+    }
+    Some(Lab::chain(length))
+}
+
+#[test]
+fn a_listener_is_a_neighbour_of_the_daemon() {
+    let Some(lab) = lab("a_listener_is_a_neighbour_of_the_daemon", 2) else { return };
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    let listener = ours.listen(&["600"]);
+    theirs.route_to(ours.sid());
+    let peers = theirs.run(&["id", "peers"]);
+    assert!(peers.text().to_lowercase().contains(&ours.sid().to_lowercase()), "{}", peers.text());
+    drop(listener);
+}
+
+#[test]
+fn a_configured_peer_is_a_neighbour_without_broadcasts() {
+    let Some(lab) = lab("a_configured_peer_is_a_neighbour_without_broadcasts", 2) else { return };
+    let peer = format!("--peer={}:4110", Lab::address_left(THEIRS));
+    let ours = Ours::new(&lab, OURS, &["--no-broadcast", &peer]);
+    let theirs = Daemon::start(&lab, THEIRS);
+    let _listener = ours.listen(&["600"]);
+    assert!(theirs.route_to(ours.sid()).contains("UNICAST"));
+}
+
+#[test]
+fn we_answer_the_ping_of_the_daemon() {
+    let Some(lab) = lab("we_answer_the_ping_of_the_daemon", 2) else { return };
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    let _listener = ours.listen(&["600"]);
+    theirs.route_to(ours.sid());
+    let ping = theirs.run(&["mdp", "ping", ours.sid(), "3"]);
+    ping.assert_status("servald mdp ping", 0);
+    assert!(ping.text().contains(" 3 packets received"), "{}", ping.text());
+    assert!(ping.text().contains("ENCRYPTED SIGNED"), "{}", ping.text());
+}
+
+#[test]
+fn the_daemon_answers_our_ping_and_again_after_a_restart() {
+    let Some(lab) = lab("the_daemon_answers_our_ping_and_again_after_a_restart", 2) else { return };
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    // Every run is a new node with the same SID: what the daemon remembers of the one before must not matter.
+    for round in 0..4 {
+        let ping = ours.spawn(&["ping", theirs.sid()]).finish();
+        ping.assert_status(&format!("msp ping, run {round}"), 0);
+        assert!(ping.text().contains(" 0 % lost"), "run {round}: {}\n{}", ping.text(), ping.errors);
+    }
+}
+
+#[test]
+fn the_daemon_answers_a_ping_to_its_address() {
+    let Some(lab) = lab("the_daemon_answers_a_ping_to_its_address", 2) else { return };
+    let ours = Ours::new(&lab, OURS, &["--no-broadcast"]);
+    let theirs = Daemon::start(&lab, THEIRS);
+    let target = format!("{}@{}:4110", theirs.sid(), Lab::address_left(THEIRS));
+    ours.spawn(&["ping", &target]).finish().assert_status("msp ping", 0);
+}
+
+/// What goes up from the connector and down from the listener where their standard streams are joined.
+struct Traffic {
+    up: Vec<u8>,
+    down: Vec<u8>,
+}
+
+impl Traffic {
+    fn new(length: usize) -> Self {
+        Self { up: noise(1, length), down: noise(2, length) }
+    }
+
+    /// Waits for both ends and compares what came out.
+    #[track_caller]
+    fn assert_arrived(&self, listener: Process, connector: Process) {
+        let (listener, connector) = (listener.finish(), connector.finish());
+        assert_same("from the listener to the connector", &connector.output, &self.down);
+        assert_same("from the connector to the listener", &listener.output, &self.up);
+        connector.assert_status("the connector", 0);
+        listener.assert_status("the listener", 0);
+    }
+}
+
+/// Our connector, their listener.
+#[track_caller]
+fn join_ours_to_theirs(ours: &Ours<'_>, target: &str, theirs: &Daemon<'_>, length: usize) {
+    let traffic = Traffic::new(length);
+    let listener = theirs.spawn_fed(&["msp", "listen", "600"], &traffic.down);
+    let mut connector = ours.spawn(&["connect", target, "600"]);
+    connector.feed(traffic.up.clone());
+    traffic.assert_arrived(listener, connector);
+}
+
+/// Their connector, our listener.
+#[track_caller]
+fn join_theirs_to_ours(theirs: &Daemon<'_>, ours: &Ours<'_>, length: usize) {
+    let traffic = Traffic::new(length);
+    let mut listener = ours.listen(&["601"]);
+    listener.feed(traffic.down.clone());
+    theirs.route_to(ours.sid());
+    let connector = theirs.spawn_fed(&["msp", "connect", ours.sid(), "601"], &traffic.up);
+    traffic.assert_arrived(listener, connector);
+}
+
+#[test]
+fn our_connector_and_their_listener_join_their_standard_streams() {
+    let Some(lab) = lab("our_connector_and_their_listener_join_their_standard_streams", 2) else { return };
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    join_ours_to_theirs(&ours, theirs.sid(), &theirs, 300_000);
+}
+
+#[test]
+fn their_connector_and_our_listener_join_their_standard_streams() {
+    let Some(lab) = lab("their_connector_and_our_listener_join_their_standard_streams", 2) else { return };
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    join_theirs_to_ours(&theirs, &ours, 300_000);
+}
+
+#[test]
+fn standard_streams_join_without_broadcasts() {
+    let Some(lab) = lab("standard_streams_join_without_broadcasts", 2) else { return };
+    let (ours, theirs) = (Ours::new(&lab, OURS, &["--no-broadcast"]), Daemon::start(&lab, THEIRS));
+    let target = format!("{}@{}:4110", theirs.sid(), Lab::address_left(THEIRS));
+    join_ours_to_theirs(&ours, &target, &theirs, 100_000);
+}
+
+/// `links` TCP connections at once from where `theirs` is not to where it is, or the other way round.
+///
+/// The end at the daemon is the first to end its direction: its tunnel program takes a connection that both
+/// sides have ended for a broken one, and drops what it has not read from it yet.
+#[track_caller]
+fn assert_forwarded(lab: &Lab, from: u8, server: TcpListener, links: usize, length: usize) {
+    let (client_end, server_end) =
+        if from == THEIRS { (End::First, End::Second) } else { (End::Second, End::First) };
+    let answer = noise(99, length);
+    let server = serve(server, links, answer.clone(), server_end);
+    let clients: Vec<_> = (0..links)
+        .map(|link| {
+            let stream = lab.connect(from, FORWARD);
+            let request = noise(link as u64, length - link * 100);
+            (request.clone(), thread::spawn(move || exchange(stream, request, client_end).unwrap()))
+        })
+        .collect();
+    let mut requests = Vec::new();
+    for (request, client) in clients {
+        assert_same("the answer", &client.join().unwrap(), &answer);
+        requests.push(request);
+    }
+    let mut came = server.join().unwrap();
+    came.sort();
+    requests.sort();
+    for (came, request) in came.iter().zip(&requests) {
+        assert_same("the request", came, request);
+    }
+}
+
+/// A port of TCP that nothing else uses: the namespaces are the test's own.
+const FORWARD: u16 = 9001;
+
+#[test]
+fn our_connector_forwards_to_their_listener() {
+    let Some(lab) = lab("our_connector_forwards_to_their_listener", 2) else { return };
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    let server = lab.listen(THEIRS);
+    let target = format!("--forward={}", server.local_addr().unwrap().port());
+    let _listener = theirs.spawn(&["msp", "listen", &target, "600"]);
+    let _connector = ours.spawn(&["connect", &format!("--forward={FORWARD}"), theirs.sid(), "600"]);
+    assert_forwarded(&lab, OURS, server, 1, 300_000);
+}
+
+#[test]
+fn their_connector_forwards_to_our_listener() {
+    let Some(lab) = lab("their_connector_forwards_to_our_listener", 2) else { return };
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    let server = lab.listen(OURS);
+    let target = format!("--forward={}", server.local_addr().unwrap().port());
+    let _listener = ours.listen(&[&target, "600"]);
+    theirs.route_to(ours.sid());
+    let _connector = theirs.spawn(&["msp", "connect", &format!("--forward={FORWARD}"), ours.sid(), "600"]);
+    assert_forwarded(&lab, THEIRS, server, 1, 300_000);
+}
+
+#[test]
+fn several_connections_share_a_tunnel_with_the_daemon() {
+    let Some(lab) = lab("several_connections_share_a_tunnel_with_the_daemon", 2) else { return };
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    let server = lab.listen(THEIRS);
+    let target = format!("--forward={}", server.local_addr().unwrap().port());
+    let _listener = theirs.spawn(&["msp", "listen", &target, "600"]);
+    let _connector = ours.spawn(&["connect", &format!("--forward={FORWARD}"), theirs.sid(), "600"]);
+    assert_forwarded(&lab, OURS, server, 4, 50_000);
+}
+
+#[test]
+fn a_refused_target_ends_both_programs() {
+    let Some(lab) = lab("a_refused_target_ends_both_programs", 2) else { return };
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    let _theirs = theirs.spawn(&["msp", "listen", "--forward=1", "600"]);
+    let mut connector = ours.spawn(&["connect", theirs.sid(), "600"]);
+    connector.feed(b"hello\n".to_vec());
+    connector.finish().assert_status("our connector", 5);
+    let _ours = ours.listen(&["--forward=1", "601"]);
+    theirs.route_to(ours.sid());
+    let mut connector = theirs.spawn(&["msp", "connect", ours.sid(), "601"]);
+    connector.type_in(b"hello\n");
+    connector.finish().assert_status("their connector", 0);
+}
+
+#[test]
+fn an_interrupt_stops_the_other_end() {
+    let Some(lab) = lab("an_interrupt_stops_the_other_end", 2) else { return };
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    let mut listener = theirs.spawn(&["msp", "listen", "600"]);
+    let mut connector = ours.spawn(&["connect", theirs.sid(), "600"]);
+    connector.type_in(b"hello\n");
+    listener.output_line("our greeting", |line| (line == "hello").then_some(()));
+    listener.type_in(b"hi\n");
+    connector.output_line("their greeting", |line| (line == "hi").then_some(()));
+    connector.signal("INT");
+    listener.finish().assert_status("their listener", 0);
+    connector.finish().assert_status("our connector", 1);
+}
+
+#[test]
+fn an_interrupt_of_the_other_end_is_an_error_here() {
+    let Some(lab) = lab("an_interrupt_of_the_other_end_is_an_error_here", 2) else { return };
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    let mut listener = theirs.spawn(&["msp", "listen", "600"]);
+    let mut connector = ours.spawn(&["connect", theirs.sid(), "600"]);
+    connector.type_in(b"hello\n");
+    listener.output_line("our greeting", |line| (line == "hello").then_some(()));
+    listener.type_in(b"hi\n");
+    connector.output_line("their greeting", |line| (line == "hi").then_some(()));
+    listener.signal("INT");
+    connector.finish().assert_status("our connector", 1);
+}
+
+/// Loses a tenth of the datagrams in both directions, or says that it cannot.
+fn lossy(test: &str, lab: &Lab) -> bool {
+    let lossy = lab.lose(OURS, 10) && lab.lose(THEIRS, 10);
+    if !lossy {
+        skip(test, "no `nft` program, or a kernel without `numgen`");
+    }
+    lossy
+}
+
+#[test]
+fn nothing_is_lost_with_their_listener_at_10_percent_loss() {
+    const TEST: &str = "nothing_is_lost_with_their_listener_at_10_percent_loss";
+    let Some(lab) = lab(TEST, 2) else { return };
+    if !lossy(TEST, &lab) {
+        return;
+    }
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    join_ours_to_theirs(&ours, theirs.sid(), &theirs, 200_000);
+    assert!(lab.lost(OURS) > 0 && lab.lost(THEIRS) > 0, "nothing was lost on the way");
+}
+
+#[test]
+fn nothing_is_lost_with_our_listener_at_10_percent_loss() {
+    const TEST: &str = "nothing_is_lost_with_our_listener_at_10_percent_loss";
+    let Some(lab) = lab(TEST, 2) else { return };
+    if !lossy(TEST, &lab) {
+        return;
+    }
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    join_theirs_to_ours(&theirs, &ours, 200_000);
+    assert!(lab.lost(OURS) > 0 && lab.lost(THEIRS) > 0, "nothing was lost on the way");
+}
+
+#[test]
+fn two_of_ours_meet_through_a_daemon_between_them() {
+    let Some(lab) = lab("two_of_ours_meet_through_a_daemon_between_them", 3) else { return };
+    let (here, between, there) = (Ours::new(&lab, 0, &[]), Daemon::start(&lab, 1), Ours::new(&lab, 2, &[]));
+    let traffic = Traffic::new(300_000);
+    let mut listener = there.listen(&["600"]);
+    listener.feed(traffic.down.clone());
+    between.route_to(there.sid());
+    let mut connector = here.spawn(&["connect", there.sid(), "600"]);
+    connector.feed(traffic.up.clone());
+    traffic.assert_arrived(listener, connector);
+}
+
+#[test]
+fn ours_meets_a_daemon_behind_a_daemon() {
+    let Some(lab) = lab("ours_meets_a_daemon_behind_a_daemon", 3) else { return };
+    let ours = Ours::new(&lab, 0, &[]);
+    let (between, there) = (Daemon::start(&lab, 1), Daemon::start(&lab, 2));
+    between.route_to(there.sid());
+    join_ours_to_theirs(&ours, there.sid(), &there, 300_000);
+    join_theirs_to_ours(&there, &ours, 300_000);
+}
