@@ -60,15 +60,16 @@ pub(crate) fn run(command: &args::Demo) -> Result<(), Failure> {
     ));
     let start = Instant::now();
     let fetched = fetch(address);
-    let seconds = start.elapsed().as_secs_f64();
+    let elapsed = start.elapsed().as_millis().max(1);
     let (count, hash) = fetched.map_err(|error| {
         Failure::new(Status::ConnectionFailed, format_args!("the transfer failed: {error}"))
     })?;
     connecting.join()?;
     listening.join()?;
     let link = relay.stats();
-    let rate = count as f64 * 8.0 / 1e6 / seconds;
-    say(&format!("received       {count} bytes in {seconds:.2} s, {rate:.1} Mbit/s"));
+    let (seconds, millis) = (elapsed / 1000, elapsed % 1000);
+    let rate = count as u128 * 8 / 1000 / elapsed;
+    say(&format!("received       {count} bytes in {seconds}.{millis:03} s, {rate} Mbit/s"));
     say(&format!("link           {} packets passed, {} lost", link.passed, link.lost));
     if count != length || hash != file.hash() {
         return Err(Failure::new(
