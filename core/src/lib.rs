@@ -162,6 +162,7 @@ mod addr;
 mod host;
 pub mod mdp;
 pub mod msp;
+mod path;
 mod rng;
 mod seq;
 #[cfg(feature = "testing")]

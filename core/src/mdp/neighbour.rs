@@ -112,7 +112,7 @@ impl Neighbour {
         Self {
             sid,
             standing,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(),
             frames: History::default(),
             explain: Vec::new(),
             introduce_until: now,

@@ -2,10 +2,13 @@
 //!
 //! The neighbour acknowledges packets, not frames: a frame is delivered when the packet in which it was
 //! sent last is. It is sent again, in a new packet, when packets sent later were acknowledged and its
-//! own was not, or when its time is up. That holds for a second and for the last frames; what is older is
-//! left to the layers above.
+//! own was not, or when its time is up. That goes on for a second; what is older is left to the layers above.
+//!
+//! A receiver knows only the last frames by their numbers. One that has fallen behind them is sent under a
+//! new number: if it had arrived after all, it arrives twice, as datagrams may.
 
 use super::Transport;
+use crate::path::RoundTrip;
 use crate::wire::linkstate::Ack;
 use crate::wire::mdp::Protection;
 use crate::{Instant, Sid};
@@ -13,10 +16,14 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// A frame is sent again while it is among this many last ones. A receiver tells 64 apart by their sequence
+/// A frame keeps its number while it is among this many last ones. A receiver tells 64 apart by their sequence
 /// numbers (`spec/30` section 3); the rest is for reordering on the way, after which an older frame would
 /// look new.
 const HISTORY: u64 = 48;
+/// Packets that can be on their way before their numbers on the wire, of 8 bits, become ambiguous.
+const MAX_BEHIND: u64 = 240;
+/// Frames that can wait for their acknowledgment; the oldest is given up for a new one.
+const MAX_IN_FLIGHT: usize = 512;
 /// A packet is lost when one sent this much later was acknowledged and it was not.
 const REORDERING: u64 = 3;
 /// Resend delay before there is a measurement. Longer than the 333 ms in which the reference daemon
@@ -66,14 +73,25 @@ pub(super) enum Slot {
 }
 
 /// The frames to one neighbour.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outbox {
     unsent: VecDeque<Frame>,
     in_flight: VecDeque<InFlight>,
-    rtt: Rtt,
+    round_trip: RoundTrip,
+    /// The number of the node's next frame, as far as known.
+    next_frame: u64,
 }
 
 impl Outbox {
+    pub(super) const fn new() -> Self {
+        Self {
+            unsent: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            round_trip: RoundTrip::new(),
+            next_frame: 0,
+        }
+    }
+
     /// Frames that wait for their first transmission.
     pub(super) fn unsent(&self) -> usize {
         self.unsent.len()
@@ -83,15 +101,14 @@ impl Outbox {
         self.unsent.push_back(frame);
     }
 
-    /// Forgets frames that are older than `lifetime` or no longer among the last, given the number of
-    /// the next frame. Gives how many it forgot that were never sent.
+    /// Forgets frames that are older than `lifetime`. Gives how many it forgot that were never sent.
+    /// `next_frame` is the number of the next frame.
     pub(super) fn expire(&mut self, now: Instant, lifetime: Duration, next_frame: u64) -> u64 {
+        self.next_frame = next_frame;
         let old = |frame: &Frame| now - frame.queued >= lifetime;
-        while self
-            .in_flight
-            .front()
-            .is_some_and(|entry| old(&entry.frame) || entry.number + HISTORY <= next_frame)
-        {
+        let excess = self.in_flight.len().saturating_sub(MAX_IN_FLIGHT);
+        self.in_flight.drain(..excess);
+        while self.in_flight.front().is_some_and(|entry| old(&entry.frame)) {
             self.in_flight.pop_front();
         }
         let before = self.unsent.len();
@@ -110,12 +127,14 @@ impl Outbox {
         }
     }
 
-    /// The frame in `slot`, and its number if it has one already.
+    /// The frame in `slot`, and its number if it has one that the neighbour still knows.
     pub(super) fn get(&self, slot: Slot) -> Option<(&Frame, Option<u64>)> {
         match slot {
             Slot::Unsent => self.unsent.front().map(|frame| (frame, None)),
             Slot::InFlight(index) => {
-                self.in_flight.get(index).map(|entry| (&entry.frame, Some(entry.number)))
+                let entry = self.in_flight.get(index)?;
+                let known = entry.number + HISTORY > self.next_frame;
+                Some((&entry.frame, known.then_some(entry.number)))
             }
         }
     }
@@ -130,7 +149,7 @@ impl Outbox {
             }
             Slot::InFlight(index) => {
                 let Some(entry) = self.in_flight.get_mut(index) else { return };
-                (entry.packet, entry.sent, entry.lost) = (packet, now, false);
+                (entry.number, entry.packet, entry.sent, entry.lost) = (number, packet, now, false);
                 entry.attempts = entry.attempts.saturating_add(1).min(MAX_BACKOFF);
             }
         }
@@ -140,10 +159,10 @@ impl Outbox {
     pub(super) fn acknowledge(&mut self, now: Instant, last: PacketNumber, ack: Ack) {
         let behind = (last.number as u8).wrapping_sub(ack.sequence);
         let newest = last.number.saturating_sub(behind.into());
-        if behind >= 128 {
-            return; // Not one of the last packets: an acknowledgment from before a restart.
+        if u64::from(behind) >= MAX_BEHIND {
+            return; // not one of the last packets: an acknowledgment from before a restart
         }
-        let rtt = &mut self.rtt;
+        let round_trip = &mut self.round_trip;
         self.in_flight.retain_mut(|entry| {
             let packet = entry.packet.filter(|packet| packet.transport == last.transport);
             let Some(age) = packet.and_then(|packet| newest.checked_sub(packet.number)) else { return true };
@@ -153,7 +172,7 @@ impl Outbox {
                 _ => return true,
             };
             if received && age == 0 {
-                rtt.sample(now - entry.sent);
+                round_trip.sample(now, now - entry.sent);
             }
             entry.lost |= !received && age >= REORDERING;
             !received
@@ -169,31 +188,11 @@ impl Outbox {
     }
 
     fn resend_at(&self, entry: &InFlight) -> Instant {
-        if entry.lost { Instant::ZERO } else { entry.sent + self.rtt.resend_delay() * (1 << entry.attempts) }
-    }
-}
-
-/// Smoothed round-trip time and its variation as in RFC 6298.
-#[derive(Debug, Default)]
-struct Rtt {
-    /// `None` before the first measurement.
-    smoothed: Option<Duration>,
-    variation: Duration,
-}
-
-impl Rtt {
-    fn sample(&mut self, rtt: Duration) {
-        match self.smoothed {
-            None => (self.smoothed, self.variation) = (Some(rtt), rtt / 2),
-            Some(smoothed) => {
-                self.variation = (self.variation * 3 + smoothed.abs_diff(rtt)) / 4;
-                self.smoothed = Some((smoothed * 7 + rtt) / 8);
-            }
-        }
+        if entry.lost { Instant::ZERO } else { entry.sent + self.resend_delay() * (1 << entry.attempts) }
     }
 
     fn resend_delay(&self) -> Duration {
-        self.smoothed
-            .map_or(INITIAL_RESEND_DELAY, |smoothed| smoothed + (self.variation * 4).max(MIN_VARIATION))
+        let Some(smoothed) = self.round_trip.smoothed() else { return INITIAL_RESEND_DELAY };
+        smoothed + (self.round_trip.variation() * 4).max(MIN_VARIATION)
     }
 }

@@ -4,7 +4,7 @@
 use super::explain::whole_header;
 use super::neighbour::Neighbour;
 use super::node::{Destination, Interface, Loose, Node, Transmit};
-use super::outbox::{Frame, PacketNumber};
+use super::outbox::{Frame, PacketNumber, Slot};
 use super::{InterfaceId, Transport, linkstate};
 use crate::wire::address::{Address, Context};
 use crate::wire::mdp::{self, Protection};
@@ -140,7 +140,7 @@ impl Node {
             let Some((frame, sent_as)) = neighbour.outbox.get(slot) else { break };
             let Some(number) = writer.datagram(frame, sent_as) else { break };
             neighbour.outbox.sent(now, slot, number, packet);
-            self.stats.retransmissions += u64::from(sent_as.is_some());
+            self.stats.retransmissions += u64::from(slot != Slot::Unsent);
         }
         if buffer.len() == start {
             return None;

@@ -1,11 +1,10 @@
 //! One MSP connection, as both ends of it behave (`spec/10`).
 
 use super::config::Config;
-use super::congestion::{Congestion, Pacer};
 use super::event::CloseReason;
 use super::receive::{Insertion, ReceiveBuffer};
-use super::rtt::RoundTrip;
 use super::send::{Loss, Readiness, SendBuffer};
+use crate::path::{Congestion, Pacer, RoundTrip};
 use crate::wire::msp::Repr;
 use crate::{Addr, Instant, Port, Seq};
 use alloc::vec::Vec;
@@ -345,8 +344,14 @@ impl Connection {
             self.round_trip.sample(now, sample);
             self.congestion.on_sample(sample);
         }
+        if let Some(bound) = acknowledged.at_most {
+            self.round_trip.sample_at_most(now, bound);
+            self.congestion.on_sample_at_most(bound);
+        }
         let (newest, minimum) = (self.send.newest(), self.round_trip.minimum());
-        self.congestion.on_acknowledged(acknowledged.count, ack, newest, minimum);
+        if let Some(bound) = self.congestion.on_acknowledged(acknowledged.count, ack, newest, minimum) {
+            self.round_trip.sample(now, bound);
+        }
         self.set_pace();
     }
 
@@ -446,7 +451,7 @@ impl Connection {
     }
 
     fn set_pace(&mut self) {
-        self.pacer.set_rate(self.congestion.window(), self.round_trip.smoothed());
+        self.pacer.set_rate(self.congestion.window(), self.round_trip.minimum());
     }
 }
 

@@ -12,12 +12,10 @@
 //! routes and delivers, most of the time: they may be lost, repeated, delayed and reordered.
 
 mod config;
-mod congestion;
 mod connection;
 mod endpoint;
 mod event;
 mod receive;
-mod rtt;
 mod schedule;
 mod send;
 mod stream;

@@ -10,7 +10,7 @@
 //! After a timeout, the segments behind it are resent in growing groups (go-back-N with slow start), because
 //! a blackout usually took them all.
 
-use super::rtt::RoundTrip;
+use crate::path::RoundTrip;
 use crate::{Instant, Seq};
 use alloc::collections::VecDeque;
 use bytes::Bytes;
@@ -72,8 +72,10 @@ pub(crate) struct SendBuffer {
 pub(crate) struct Acknowledged {
     /// Segments that left the buffer.
     pub(crate) count: usize,
-    /// A round trip, from a segment that was sent once and did not wait for another.
+    /// A round trip, from segments that were sent once (Karn's rule) and waited for no other.
     pub(crate) round_trip: Option<Duration>,
+    /// The round trip was not longer than this: the last of them was sent once, but may have waited.
+    pub(crate) at_most: Option<Duration>,
 }
 
 /// A loss that begins a recovery.
@@ -190,13 +192,13 @@ impl SendBuffer {
             }
             return Acknowledged::default();
         }
-        let once = self.segments.iter().take(count).all(|segment| segment.transmissions == 1);
         let waited = self.repeated;
         self.detect_spurious(now, round_trip);
-        let mut sent_at = now;
+        let (mut once, mut sample) = (true, None);
         for segment in self.segments.drain(..count) {
             self.lost -= usize::from(segment.lost);
-            sent_at = segment.sent_at;
+            once &= segment.transmissions == 1;
+            sample = (segment.transmissions == 1).then(|| now - segment.sent_at);
         }
         self.base = self.base + count as u16;
         self.sent -= count;
@@ -205,7 +207,7 @@ impl SendBuffer {
         self.repeated = self.arrived_beyond > 0;
         self.timer_start = now;
         self.continue_recovery(now, ack, round_trip);
-        Acknowledged { count, round_trip: (once && !waited).then(|| now - sent_at) }
+        Acknowledged { count, round_trip: sample.filter(|_| once && !waited), at_most: sample }
     }
 
     /// When [`SendBuffer::on_timeout`] has something to do.
@@ -222,10 +224,12 @@ impl SendBuffer {
             return Loss::None;
         };
         if now >= self.timer_start + round_trip.timeout() {
-            self.recovery = Recovery::Timeout { end: self.newest(), group: 1 };
-            self.arrived_beyond = 0;
             self.timer_start = now;
             self.mark_lost(1, now);
+            if self.arrived_beyond > 0 {
+                return Loss::Fast; // the path works, only this one was lost again
+            }
+            self.recovery = Recovery::Timeout { end: self.newest(), group: 1 };
             return Loss::Timeout;
         }
         if self.repeated && now >= first.sent_at + self.loss_delay(first, round_trip) {

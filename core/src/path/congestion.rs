@@ -28,8 +28,9 @@ pub(crate) struct Congestion {
     samples: usize,
     /// The round ends when this segment is acknowledged.
     round_end: Seq,
-    /// The smallest round trip of this round.
+    /// The smallest round trip of this round, and the smallest upper bound of one.
     round_minimum: Option<Duration>,
+    round_at_most: Option<Duration>,
     /// The window was used up at some time in this round.
     limited: bool,
 }
@@ -46,6 +47,7 @@ impl Congestion {
             samples: 0,
             round_end: Seq(0),
             round_minimum: None,
+            round_at_most: None,
             limited: false,
         }
     }
@@ -65,15 +67,22 @@ impl Congestion {
         self.samples += 1;
     }
 
-    /// `count` segments up to `acknowledged` were acknowledged; `newest` is the last one sent so far.
+    /// A round trip was not longer than `bound`. On a lossy path many segments wait for others, so that bounds
+    /// are all there is; a short one shows that there is no queue, a long one shows nothing.
+    pub(crate) fn on_sample_at_most(&mut self, bound: Duration) {
+        self.round_at_most = Some(self.round_at_most.map_or(bound, |least| least.min(bound)));
+    }
+
+    /// `count` segments up to `acknowledged` were acknowledged; `newest` is the last one sent so far. After a
+    /// round without a sample, returns the best bound for one.
     pub(crate) fn on_acknowledged(
         &mut self,
         count: usize,
         acknowledged: Seq,
         newest: Seq,
         path_minimum: Option<Duration>,
-    ) {
-        let Some(path_minimum) = path_minimum else { return };
+    ) -> Option<Duration> {
+        let path_minimum = path_minimum?;
         self.timed_out = false;
         if self.window < self.threshold {
             // Within a round the queue grows as fast as the window: the latest samples show it, not the
@@ -85,19 +94,21 @@ impl Congestion {
             }
         }
         if acknowledged.is_before(self.round_end) {
-            return;
+            return None;
         }
         // Without a sample nothing is known, and nothing changes.
-        if let Some(minimum) = self.round_minimum {
-            if is_queueing(minimum, path_minimum) {
-                self.shrink(8);
-            } else if self.limited && self.window >= self.threshold {
-                self.grow((self.window / 16).max(1));
+        let is_free = self.round_at_most.is_some_and(|bound| !is_queueing(bound, path_minimum));
+        if is_free {
+            if self.limited && self.window >= self.threshold {
+                self.grow((self.window / 8).max(1));
             }
+        } else if self.round_minimum.is_some_and(|minimum| is_queueing(minimum, path_minimum)) {
+            self.shrink(8);
         }
         self.round_end = newest;
-        self.round_minimum = None;
         self.limited = false;
+        let (sample, bound) = (self.round_minimum.take(), self.round_at_most.take());
+        bound.filter(|_| sample.is_none())
     }
 
     /// Segments were lost. On a path whose latest round trips show a queue, by overflow.
@@ -176,6 +187,7 @@ mod tests {
         let count = congestion.window();
         congestion.on_limited();
         (0..4).for_each(|_| congestion.on_sample(round_trip));
+        congestion.on_sample_at_most(round_trip);
         *seq = *seq + count as u16;
         congestion.on_acknowledged(count, *seq, *seq, Some(path));
     }
@@ -190,7 +202,7 @@ mod tests {
         round(&mut congestion, &mut seq, ms(70), ms(40));
         assert_eq!(congestion.window(), 28);
         round(&mut congestion, &mut seq, ms(50), ms(40));
-        assert_eq!(congestion.window(), 29, "no slow start any more");
+        assert_eq!(congestion.window(), 31, "no slow start any more");
         for _ in 0..1000 {
             round(&mut congestion, &mut seq, ms(40), ms(40));
         }
