@@ -43,7 +43,10 @@ use link::{Link, Local};
 
 /// Events kept for a driver that does not take them; the oldest are lost first.
 const MAX_EVENTS: usize = 256;
-/// A tunnel that is shut down tells its peers for no longer than this.
+/// A tunnel without links stays for no longer than this to acknowledge what its peers send again, and to
+/// tell them of aborts.
+const LINGER_LIMIT: Duration = Duration::from_secs(4);
+/// The same after [`Tunnel::shutdown`].
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 /// What [`Tunnel::share`] is at least, however many links there are.
 const MIN_SHARE: usize = 8;
@@ -62,10 +65,8 @@ enum Phase {
     Running,
     /// The one link of [`TunnelConfig::once`] has begun.
     LastLink,
-    /// No link is left; peers may still need an answer.
-    Lingering(Outcome),
-    /// Shut down; the packets that tell the peers are on their way out, until this time at most.
-    Stopping(Outcome, Instant),
+    /// No link is left. The last packets that peers wait for are on their way out, until this time at most.
+    Ending(Outcome, Instant),
     Finished,
 }
 
@@ -189,7 +190,7 @@ impl Tunnel {
         let host = self.host.poll_timeout();
         match self.phase {
             Phase::Finished => None,
-            Phase::Stopping(_, until) => Some(host.map_or(until, |host| host.min(until))),
+            Phase::Ending(_, until) => Some(host.map_or(until, |host| host.min(until))),
             _ => host,
         }
     }
@@ -294,16 +295,15 @@ impl Tunnel {
     }
 
     /// Ends the tunnel: every stream is aborted and the peers are told so, then comes
-    /// [`Action::Finished`]. The second time, it comes at once.
+    /// [`Action::Finished`]. While the tunnel is ending anyway, as when called twice, it comes at once.
     pub fn shutdown(&mut self, now: Instant) {
         let now = self.advance(now);
-        let outcome = match self.phase {
-            Phase::Running | Phase::LastLink => Outcome::Interrupted,
-            Phase::Lingering(outcome) => outcome,
-            Phase::Stopping(outcome, _) => return self.phase = Phase::Stopping(outcome, now),
+        match self.phase {
+            Phase::Running | Phase::LastLink => {}
+            Phase::Ending(outcome, _) => return self.phase = Phase::Ending(outcome, now),
             Phase::Finished => return,
-        };
-        self.phase = Phase::Stopping(outcome, now + SHUTDOWN_LIMIT);
+        }
+        self.phase = Phase::Ending(Outcome::Interrupted, now + SHUTDOWN_LIMIT);
         self.host.endpoint().reset_all(now);
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             self.end(link, EndReason::Shutdown);
@@ -339,8 +339,7 @@ impl Tunnel {
     fn end_reached(&self) -> Option<Outcome> {
         let idle = || self.host.is_idle() && self.host.poll_timeout().is_none_or(|at| at > self.now);
         match self.phase {
-            Phase::Lingering(outcome) => idle().then_some(outcome),
-            Phase::Stopping(outcome, until) => (self.now >= until || idle()).then_some(outcome),
+            Phase::Ending(outcome, until) => (self.now >= until || idle()).then_some(outcome),
             Phase::Running | Phase::LastLink | Phase::Finished => None,
         }
     }
@@ -403,7 +402,7 @@ impl Tunnel {
         self.limit_reported = false;
         self.report(TunnelEvent::Closed { link, peer, reason, received, sent });
         if self.phase == Phase::LastLink {
-            self.phase = Phase::Lingering(reason.outcome());
+            self.phase = Phase::Ending(reason.outcome(), self.now + LINGER_LIMIT);
         }
     }
 
