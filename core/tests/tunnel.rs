@@ -91,7 +91,9 @@ fn carries_both_ways_at_once_over_a_bad_link() {
         run(&mut pair, 10 * MINUTE);
         assert_carried(&pair);
         assert!(pair.ends[CLIENT].stopped_accepting);
+        let closed = pair.now;
         assert_eq!(outcomes(&mut pair), [Some(Outcome::Clean); 2]);
+        assert!(pair.now - closed < ms(3500), "ended after {:?}", pair.now - closed);
         for end in [CLIENT, SERVER] {
             let other = pair.ends[1 - end].sockets.values().next().unwrap().input.len() as u64;
             let own = pair.ends[end].sockets.values().next().unwrap().input.len() as u64;
@@ -155,8 +157,8 @@ fn a_slow_reader_stops_the_writer() {
     for end in [CLIENT, SERVER] {
         let (read, received) = (pair.socket(end, 0).read, pair.socket(1 - end, 0).received.len());
         assert_eq!(received, pair.socket(1 - end, 0).room.unwrap());
-        // The send window.
-        assert!(read - received <= 256 * 1024, "{} bytes on the way", read - received);
+        // The send window, and a part of a message.
+        assert!(read - received < 257 * 1024, "{} bytes on the way", read - received);
     }
     for end in [CLIENT, SERVER] {
         pair.socket(end, 0).room = None;
@@ -410,7 +412,7 @@ fn shutdown_tells_the_peers() {
         let asked = pair.now;
         pair.ends[end].tunnel.shutdown(asked);
         assert!(pair.run_until(MINUTE, |pair| pair.ends[end].outcome == Some(Outcome::Interrupted)));
-        assert!(pair.now - asked < ms(2500));
+        assert!(pair.now - asked < ms(1000));
         assert_eq!(reasons(&pair, end), [EndReason::Shutdown; 2]);
         run(&mut pair, MINUTE);
         assert_eq!(reasons(&pair, 1 - end), [EndReason::PeerReset; 2], "end {end}");

@@ -77,7 +77,7 @@ impl Link {
     /// Bytes that may be read from the local side, when at most `share` messages may be unacknowledged.
     pub(super) fn read_budget(&self, stream: &Stream<'_>, share: usize) -> usize {
         match self.outbound {
-            Outbound::Open => (room(stream, share) * MAX_MESSAGE).saturating_sub(self.staged.len()),
+            Outbound::Open => room(stream, share) * MAX_MESSAGE,
             Outbound::Ending | Outbound::Ended => 0,
         }
     }
