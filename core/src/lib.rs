@@ -181,3 +181,8 @@ pub use rng::Rng;
 pub use seq::Seq;
 pub use time::Instant;
 pub use wire::mdp::Protection;
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
