@@ -194,6 +194,17 @@ fn the_smallest_memory_carries_everything() {
 }
 
 #[test]
+fn a_small_window_loses_no_part_of_a_message() {
+    let mut streams = Config::default();
+    streams.send_window = 2;
+    let mut pair = TunnelPair::with_streams(30, [once(), once()], &streams, bad)
+        .dial(|_| Dial::Open(sending(pattern(2, 20_000)).in_pieces(300)));
+    pair.open(sending(pattern(1, 50_000)).in_pieces(1500)).unwrap();
+    run(&mut pair, MINUTE);
+    assert_carried(&pair);
+}
+
+#[test]
 fn tiny_pieces_become_full_messages_when_the_peer_is_slow() {
     let mut pair = TunnelPair::new(10, [once(), once()], |link| link.delay(ms(50)))
         .dial(|_| Dial::Open(Socket::waiting().finishing()));

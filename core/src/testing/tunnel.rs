@@ -154,11 +154,27 @@ impl TunnelPair {
     /// If the tunnels cannot be made.
     #[must_use]
     pub fn new(seed: u64, config: [TunnelConfig; 2], link: impl Fn(Link) -> Link) -> Self {
+        Self::with_streams(seed, config, &Config::default(), link)
+    }
+
+    /// The same with settings for the streams.
+    ///
+    /// # Panics
+    ///
+    /// If the tunnels cannot be made.
+    #[must_use]
+    pub fn with_streams(
+        seed: u64,
+        config: [TunnelConfig; 2],
+        streams: &Config,
+        link: impl Fn(Link) -> Link,
+    ) -> Self {
         let port = Port::from(4000);
         let [client_config, server_config] = config;
-        let server = host(seed, SERVER);
+        let server = host(seed, SERVER, streams);
         let remote = Addr::new(server.1, port);
-        let client = Tunnel::connect(host(seed, CLIENT).0, remote, client_config).expect("a valid address");
+        let client =
+            Tunnel::connect(host(seed, CLIENT, streams).0, remote, client_config).expect("a valid address");
         let server = Tunnel::listen(server.0, port, server_config).expect("a free port");
         Self {
             now: Instant::from_millis(1),
@@ -392,13 +408,17 @@ fn pump(tunnel: &mut Tunnel, now: Instant, link: LinkId, socket: &mut Socket) ->
         tunnel.consume(now, link, 1); // more than there is
     }
     let limit = if socket.piece == 0 { usize::MAX } else { socket.piece };
-    let length = tunnel.read_budget(link).min(limit).min(socket.input.len() - socket.read);
-    if length > 0 {
-        let data = &socket.input[socket.read..][..length];
-        assert_eq!(tunnel.local_data(now, link, data), length);
+    loop {
+        let left = &socket.input[socket.read..];
+        let length = tunnel.read_budget(link).min(limit).min(left.len());
+        if length == 0 {
+            break;
+        }
+        assert_eq!(tunnel.local_data(now, link, &left[..length]), length);
         socket.read += length;
         moved = true;
-    } else if socket.finish && !socket.eof_told && socket.read == socket.input.len() {
+    }
+    if socket.finish && !socket.eof_told && socket.read == socket.input.len() {
         tunnel.local_eof(now, link);
         socket.eof_told = true;
         moved = true;
@@ -411,7 +431,7 @@ fn address(end: usize) -> SocketAddr {
     (Ipv4Addr::new(10, 0, 0, 1 + end as u8), 4110).into()
 }
 
-fn host(seed: u64, end: usize) -> (Host, Sid) {
+fn host(seed: u64, end: usize, streams: &Config) -> (Host, Sid) {
     let mut bytes = [end as u8 + 2; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let mut rng = Rng::new(bytes);
@@ -420,5 +440,5 @@ fn host(seed: u64, end: usize) -> (Host, Sid) {
     let interface = node.add_interface(InterfaceConfig { broadcast: false });
     node.add_peer(interface, address(1 - end));
     let sid = node.sid();
-    (Host::new(node, Config::default(), rng.bytes()), sid)
+    (Host::new(node, streams.clone(), rng.bytes()), sid)
 }
