@@ -1,7 +1,10 @@
 //! A host in hostile company.
 
 use super::Input;
+use crate::mdp::SharedKey;
 use crate::msp::{Config, Event, StreamId};
+use crate::wire::mdp;
+use crate::wire::overlay::{FORBIDDEN_PAYLOAD_LEN, Packet, Route};
 use crate::{
     Addr, Destination, Host, Identity, Instant, InterfaceConfig, InterfaceId, Node, NodeConfig, Port,
     Protection, Sid,
@@ -17,7 +20,8 @@ const LISTENING: u16 = 512;
 const MANY: usize = 10_000;
 
 /// A host whose neighbour sends it any datagram in its own name, and whose network changes, drops, repeats
-/// and makes up packets: nothing panics, nothing too large is sent, timers neither spin nor oversleep.
+/// and makes up packets: nothing panics, nothing that may not be sent is sent, memory is bounded, timers
+/// neither spin nor oversleep, and every stream ends once, at the latest when all fall silent.
 ///
 /// # Panics
 ///
@@ -34,12 +38,14 @@ pub fn host(input: &[u8]) {
     while state.step(&mut input).is_some() {
         state.drain();
     }
+    state.fall_silent();
 }
 
 struct State {
     host: Host,
     /// What the attacker sends with, so that the host can decrypt it.
     attacker: Node,
+    key: SharedKey,
     now: Instant,
     streams: Vec<StreamId>,
     /// Where the streams are that the host has opened to the attacker.
@@ -56,11 +62,13 @@ impl State {
             node.add_interface(InterfaceConfig { broadcast: true });
             node
         };
-        let mut host = Host::new(node(1), Config::default(), [3; 32]);
+        let mut host = Host::new(node(1), config(), [3; 32]);
+        let key = Identity::from_seed([2; 32]).shared_key(&host.sid());
+        let Some(key) = key else { unreachable!("an honest address") };
         assert_eq!(host.endpoint().listen(LISTENING.into()), Ok(()));
         let packets = [Vec::new(), Vec::new()];
         let local = Port::from(LISTENING);
-        Self { host, attacker: node(2), now: Instant::ZERO, streams: Vec::new(), local, packets }
+        Self { host, attacker: node(2), key, now: Instant::ZERO, streams: Vec::new(), local, packets }
     }
 
     /// Does the next operation of `input`.
@@ -100,7 +108,7 @@ impl State {
                 let packet = self.packets[usize::from(choice & 1)].clone();
                 self.receive(choice, &packet);
             }
-            7 => self.now += Duration::from_millis(input.u8()?.into()),
+            7 => self.pass(Duration::from_millis(input.u8()?.into())),
             8 => self.now = self.host.poll_timeout().map_or(now, |at| at.max(now)),
             9 => self.host.handle_timeout(now - Duration::from_millis(input.u8()?.into())),
             10 => self.exchange(),
@@ -122,6 +130,32 @@ impl State {
             }
         }
         Some(())
+    }
+
+    /// Lets time pass. Before the time that the host has asked for, there is nothing to do.
+    fn pass(&mut self, time: Duration) {
+        let due = self.host.poll_timeout();
+        self.now += time;
+        self.host.handle_timeout(self.now);
+        if due.is_none_or(|due| self.now < due) {
+            assert_eq!(self.host.poll_transmit(self.now, &mut Vec::new()), None, "should be due: {due:?}");
+            assert_eq!(self.host.poll_event(), None, "should be due: {due:?}");
+        }
+    }
+
+    /// Consumes what was received, and lets time pass without a packet until all streams have ended.
+    fn fall_silent(&mut self) {
+        for _ in 0..MANY {
+            for id in &self.streams {
+                while self.host.endpoint().stream(*id).is_some_and(|mut it| it.recv(self.now).is_some()) {}
+            }
+            self.drain();
+            if self.streams.is_empty() {
+                return;
+            }
+            self.now = self.host.poll_timeout().map_or(self.now, |at| at.max(self.now));
+        }
+        unreachable!("{} streams outlive their peers", self.streams.len());
     }
 
     /// Gives the host a packet from the attacker's address, or from another.
@@ -155,7 +189,7 @@ impl State {
         let mut taken = 0;
         let [packet, _] = &mut self.packets;
         while let Some(transmit) = self.host.poll_transmit(self.now, packet) {
-            assert!((1..=NodeConfig::default().mtu).contains(&packet.len()), "{} bytes", packet.len());
+            check_packet(packet, &self.key);
             if transmit.to == Destination::Broadcast || transmit.to == Destination::Unicast(address(2)) {
                 self.attacker.handle_packet(self.now, INTERFACE, address(1), packet);
             }
@@ -165,15 +199,53 @@ impl State {
         while let Some(event) = self.host.poll_event() {
             match event {
                 Event::Accepted { stream, .. } => self.streams.push(stream),
-                Event::Closed { stream, .. } => self.streams.retain(|other| *other != stream),
+                Event::Closed { stream, .. } => {
+                    let place = self.streams.iter().position(|other| *other == stream);
+                    assert!(place.map(|place| self.streams.swap_remove(place)).is_some(), "ended twice");
+                }
                 _ => {}
             }
             taken += 1;
             assert!(taken < MANY);
         }
         while self.host.poll_node_event().is_some() {}
+        let Config { max_streams, receive_memory, .. } = config();
+        assert!(self.streams.len() <= max_streams, "{} streams", self.streams.len());
+        assert!(self.host.endpoint().received_bytes() <= receive_memory);
         let next = self.host.poll_timeout();
         assert!(next.is_none_or(|at| at > self.now), "spins: {next:?} at {:?}", self.now);
+    }
+}
+
+/// Few streams and little memory, so that an input can exhaust them.
+fn config() -> Config {
+    Config { max_streams: 4, receive_memory: 16 << 10, ..Config::default() }
+}
+
+/// A packet is short enough, reads back, and holds nothing that harms the reference daemon (`spec/80`
+/// section 4). `key` is that of the host and the attacker.
+fn check_packet(packet: &[u8], key: &SharedKey) {
+    assert!(packet.len() <= NodeConfig::default().mtu, "{} bytes", packet.len());
+    let Ok(packet) = Packet::parse(packet) else { unreachable!("{packet:02x?}") };
+    for frame in packet.frames() {
+        let Ok(frame) = frame else { unreachable!("{packet:?}") };
+        assert!(frame.payload.len() < FORBIDDEN_PAYLOAD_LEN);
+        let broadcast = matches!(frame.route, Route::Neighbours | Route::Flood { .. });
+        let mut payload = frame.payload.to_vec();
+        let plaintext = match frame.protection {
+            _ if frame.legacy_type.is_some() => continue,
+            Some(Protection::Encrypted) => {
+                assert!(!broadcast, "an encrypted broadcast aborts the daemon");
+                // Others may be meant, whose key is not here.
+                let Some(plaintext) = key.open(&mut payload) else { continue };
+                &*plaintext
+            }
+            Some(Protection::Clear) => frame.payload,
+            Some(Protection::Signed) | None => unreachable!("never sent here: {frame:?}"),
+        };
+        let Ok(datagram) = mdp::Repr::parse(plaintext) else { unreachable!("{plaintext:02x?}") };
+        assert!(!datagram.payload.is_empty(), "no data aborts the daemon");
+        assert!(!broadcast || datagram.destination != Port::KEY_MAPPING, "so does key mapping for all");
     }
 }
 
