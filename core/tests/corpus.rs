@@ -13,6 +13,7 @@ fn the_committed_corpus_passes() {
         let body: fn(&[u8]) = match target.file_name().to_str() {
             Some("endpoint") => fuzz::endpoint,
             Some("host") => fuzz::host,
+            Some("tunnel") => fuzz::tunnel,
             Some("wire") => fuzz::wire,
             other => panic!("no body for {other:?}"),
         };

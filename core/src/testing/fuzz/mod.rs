@@ -2,10 +2,12 @@
 
 mod endpoint;
 mod host;
+mod tunnel;
 mod wire;
 
 pub use endpoint::endpoint;
 pub use host::host;
+pub use tunnel::tunnel;
 pub use wire::wire;
 
 /// The bytes that a fuzzer gives, from which operations are read until there are no more.
