@@ -1,171 +1,13 @@
 //! A node next to a scripted neighbour that behaves as the reference daemon does.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use core::net::SocketAddr;
-use core::time::Duration;
+mod scripted;
+
 use msp_core::wire::address::{Address, explain_items};
-use msp_core::wire::overlay::{Encapsulation, Frame, Header, Hops, PLEASE_EXPLAIN, Packet, Route};
+use msp_core::wire::overlay::{Frame, Header, Hops, PLEASE_EXPLAIN, Packet, Route};
 use msp_core::wire::{linkstate, mdp};
-use msp_core::{
-    Addr, Destination, Identity, Instant, InterfaceConfig, InterfaceId, Node, NodeConfig, Port, Protection,
-    SendDatagramError, Sid, Transmit,
-};
-
-const INTERFACE: InterfaceId = InterfaceId(0);
-const MULTIPLE: Encapsulation = Encapsulation::Multiple;
-
-const fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
-fn address(host: u8) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, host], 4110))
-}
-
-/// A node, and a daemon of which only the packets exist.
-struct Scripted {
-    now: Instant,
-    node: Node,
-    daemon: Identity,
-    /// Packets from the node, with where they went.
-    sent: Vec<(Destination, Vec<u8>)>,
-    frame: u8,
-}
-
-impl Scripted {
-    fn new() -> Self {
-        let now = Instant::from_millis(1000);
-        let mut node = Node::new(NodeConfig::default(), Identity::from_seed([1; 32]), [3; 32], now);
-        node.add_interface(InterfaceConfig { broadcast: true });
-        let mut scripted =
-            Self { now, node, daemon: Identity::from_seed([2; 32]), sent: Vec::new(), frame: 0 };
-        scripted.drain();
-        scripted
-    }
-
-    /// The daemon has found the node, and the node the daemon.
-    fn up() -> Self {
-        let mut scripted = Self::new();
-        scripted.receive(scripted.header(None), &[]);
-        scripted.confirm(None);
-        scripted.run(ms(10));
-        scripted.sent.clear();
-        scripted
-    }
-
-    fn drain(&mut self) {
-        let mut buffer = Vec::new();
-        for _ in 0..1000 {
-            let Some(Transmit { to, .. }) = self.node.poll_transmit(self.now, &mut buffer) else { break };
-            self.sent.push((to, buffer.clone()));
-        }
-        while self.node.poll_event().is_some() {}
-        while self.node.poll_datagram().is_some() {}
-        assert!(self.node.poll_timeout().is_none_or(|at| at > self.now), "spins");
-    }
-
-    fn run(&mut self, time: Duration) {
-        let end = self.now + time;
-        while let Some(at) = self.node.poll_timeout().filter(|at| *at <= end) {
-            self.now = self.now.max(at);
-            self.node.handle_timeout(self.now);
-            self.drain();
-        }
-        self.now = end;
-        self.drain();
-    }
-
-    fn header(&self, sequence: Option<u8>) -> Header<'static> {
-        Header {
-            sequenced_frames: true,
-            encapsulation: MULTIPLE,
-            sender: Address::Whole(self.daemon.sid()),
-            unicast: true,
-            interface: None,
-            sequence,
-        }
-    }
-
-    fn frame(
-        &mut self,
-        route: Route<'static>,
-        protection: Protection,
-        payload: &'static [u8],
-    ) -> Frame<'static> {
-        self.frame += 1;
-        Frame {
-            source: None,
-            route,
-            protection: Some(protection),
-            ack_soon: false,
-            legacy_type: None,
-            sequence: Some(self.frame),
-            payload,
-        }
-    }
-
-    /// The daemon transmits.
-    fn receive(&mut self, header: Header<'_>, frames: &[Frame<'_>]) {
-        let mut packet = Vec::new();
-        header.emit(&mut packet);
-        frames.iter().for_each(|frame| frame.emit(MULTIPLE, &mut packet));
-        self.node.handle_packet(self.now, INTERFACE, address(2), &packet);
-    }
-
-    /// The daemon sends link-state records.
-    fn link_state(&mut self, records: &[linkstate::Repr<'_>]) {
-        let mut payload = vec![0x05];
-        records.iter().for_each(|record| record.emit(&mut payload));
-        let frame = self.frame(Route::Neighbours, Protection::Clear, &[]);
-        self.receive(self.header(None), &[Frame { payload: &payload, ..frame }]);
-    }
-
-    /// The daemon says that it hears the node by unicast.
-    fn confirm(&mut self, ack: Option<linkstate::Ack>) {
-        let me = Address::Whole(self.node.sid());
-        let record = linkstate::Repr {
-            interface: Some(0),
-            unicast: true,
-            ack,
-            ..linkstate::Repr::new(Address::Sender, Some(me))
-        };
-        self.link_state(&[record]);
-    }
-
-    /// The daemon seals a datagram for the node.
-    fn seal(&self, destination: Port, source: Port, data: &[u8]) -> Vec<u8> {
-        let mut payload = vec![0; 40];
-        mdp::Repr { destination, source, payload: data }.emit(&mut payload);
-        self.daemon.shared_key(&self.node.sid()).unwrap().seal(&[self.frame; 24], &mut payload);
-        payload
-    }
-
-    /// The frames that the node sent by unicast, with the numbers of their packets.
-    fn frames(&self) -> Vec<(Option<u8>, Frame<'_>)> {
-        let packets = self.sent.iter().filter(|(to, _)| *to == Destination::Unicast(address(2)));
-        let packets = packets.map(|(_, packet)| Packet::parse(packet).unwrap());
-        packets
-            .flat_map(|packet| packet.frames().map(move |frame| (packet.header().sequence, frame.unwrap())))
-            .collect()
-    }
-
-    /// The acknowledgments that the node sent.
-    fn acks(&self) -> Vec<linkstate::Ack> {
-        let records = |(_, frame): &(Option<u8>, Frame<'_>)| {
-            (frame.payload.first() == Some(&0x05)).then(|| {
-                linkstate::Repr::parse_all(&frame.payload[1..])
-                    .filter_map(|it| it.unwrap().ack)
-                    .collect::<Vec<_>>()
-            })
-        };
-        self.frames().iter().filter_map(records).flatten().collect()
-    }
-
-    fn send(&mut self, to: Sid, data: &[u8]) -> Result<(), SendDatagramError> {
-        let port = Port::from(300);
-        self.node.send(self.now, port, Addr::new(to, port), Protection::Encrypted, data)
-    }
-}
+use msp_core::{Destination, Identity, InterfaceId, Port, Protection, Sid};
+use scripted::{INTERFACE, Scripted, address, ms};
 
 #[test]
 fn a_daemon_gets_the_announcement_of_a_full_leaf() {
@@ -464,4 +306,68 @@ fn what_crashes_a_daemon_is_counted() {
             assert!(frame.payload.len() < 1200 && frame.payload != b"\x05");
         }
     }
+}
+
+#[test]
+fn a_daemon_that_starts_again_is_heard_at_once() {
+    let mut scripted = Scripted::up();
+    for sequence in 1..=20 {
+        scripted.receive(scripted.header(Some(sequence)), &[]);
+    }
+    assert_eq!(scripted.node.stats().duplicate_packets, 0);
+    scripted.receive(scripted.header(Some(20)), &[]);
+    assert_eq!(scripted.node.stats().duplicate_packets, 1);
+    // It numbers no packets before it knows that it is heard, then from the start.
+    scripted.receive(scripted.header(None), &[]);
+    for sequence in 1..=20 {
+        scripted.receive(scripted.header(Some(sequence)), &[]);
+    }
+    assert_eq!(scripted.node.stats().duplicate_packets, 1);
+}
+
+#[test]
+fn packets_from_elsewhere_do_not_draw_ours_there() {
+    let mut scripted = Scripted::up();
+    let mut forged = Vec::new();
+    scripted.header(None).emit(&mut forged);
+    scripted.node.handle_packet(scripted.now, INTERFACE, address(66), &forged);
+    scripted.send(scripted.daemon.sid(), b"x").unwrap();
+    scripted.drain();
+    let to: Vec<_> = scripted.sent.iter().map(|(to, _)| *to).collect();
+    assert_eq!(to, [Destination::Unicast(address(2))]);
+}
+
+#[test]
+fn hearing_a_neighbour_in_a_better_way_is_reported_soon() {
+    let mut scripted = Scripted::new();
+    scripted.receive(Header { unicast: false, ..scripted.header(None) }, &[]);
+    scripted.run(ms(450));
+    scripted.sent.clear();
+    scripted.receive(scripted.header(None), &[]);
+    scripted.run(ms(5));
+    let [(_, frame)] = scripted.frames()[..] else { panic!("one announcement") };
+    let first = linkstate::Repr::parse_all(&frame.payload[1..]).next().unwrap().unwrap();
+    assert!(first.unicast && !first.broadcast);
+}
+
+#[test]
+fn a_neighbour_that_does_not_hear_us_yet_is_told_by_all_means_and_often() {
+    let mut scripted = Scripted::new();
+    scripted.receive(scripted.header(None), &[]);
+    scripted.run(ms(450));
+    let told = |scripted: &Scripted, to: Destination| {
+        let packets = scripted.sent.iter().filter(|(destination, _)| *destination == to);
+        packets.filter(|(_, packet)| Packet::parse(packet).unwrap().frames().next().is_some()).count()
+    };
+    assert_eq!(told(&scripted, Destination::Unicast(address(2))), 5);
+    assert_eq!(told(&scripted, Destination::Broadcast), 5);
+}
+
+#[test]
+fn a_node_alone_searches_less_and_less_often() {
+    let mut scripted = Scripted::new();
+    scripted.run(ms(4600));
+    assert_eq!(scripted.sent.len(), 10, "every 500 ms at first");
+    scripted.run(ms(50_000));
+    assert_eq!(scripted.sent.len(), 20, "then every 5 s");
 }

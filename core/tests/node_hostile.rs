@@ -85,6 +85,79 @@ fn a_flood_of_strangers_displaces_nobody_who_matters() {
     assert!(stats.neighbours_refused > 0 && stats.packets_sent < 30_000, "{stats:?}");
 }
 
+/// The header of a packet from `sid`, whole.
+fn tick(sid: Sid) -> Vec<u8> {
+    [&[1, 1, 0x20][..], sid.as_bytes(), &[1]].concat()
+}
+
+#[test]
+fn one_host_has_few_places_and_the_best_known_neighbours_keep_theirs() {
+    let now = Instant::from_millis(1);
+    let config = NodeConfig { max_neighbours: 16, ..NodeConfig::default() };
+    let mut node = Node::new(config, Identity::from_seed([1; 32]), [3; 32], now);
+    node.add_interface(InterfaceConfig { broadcast: true });
+    node.add_peer(INTERFACE, address(99));
+    let sid = |n: u8| Sid::new([n; 32]);
+    // A prefix that is resolved was a neighbour's.
+    let knows = |node: &mut Node, n: u8| {
+        let before = node.stats().unresolved;
+        node.handle_packet(now, INTERFACE, address(250), &[1, 1, 1, n, 1]);
+        node.stats().unresolved == before
+    };
+    for n in 1..=30 {
+        node.handle_packet(now, INTERFACE, address(7), &tick(sid(n)));
+    }
+    let known: Vec<u8> = (1..=30).filter(|n| knows(&mut node, *n)).collect();
+    assert_eq!(known.len(), 8, "places for one host: {known:?}");
+
+    node.handle_packet(now, INTERFACE, address(99), &tick(sid(100)));
+    let me = Address::Whole(node.sid());
+    for n in 101..=112 {
+        let mut payload = vec![0x05];
+        let record = linkstate::Repr {
+            interface: Some(0),
+            unicast: true,
+            ..linkstate::Repr::new(Address::Sender, Some(me))
+        };
+        record.emit(&mut payload);
+        let frame = [&[7, 1, 0, payload.len() as u8][..], &payload].concat();
+        node.handle_packet(now, INTERFACE, address(n), &[tick(sid(n)), frame].concat());
+    }
+    for n in 150..=200 {
+        node.handle_packet(now, INTERFACE, address(n), &tick(sid(n)));
+    }
+    assert!((100..=112).all(|n| knows(&mut node, n)), "the configured one and those that hear us");
+    assert_eq!((150..=200).filter(|n| knows(&mut node, *n)).count(), 3);
+}
+
+#[test]
+fn strangers_cannot_keep_a_node_busy_with_keys() {
+    let mut now = Instant::from_millis(1);
+    let mut node = Node::new(NodeConfig::default(), Identity::from_seed([1; 32]), [3; 32], now);
+    node.add_interface(InterfaceConfig { broadcast: true });
+    let me = node.sid();
+    let mut opened = 0;
+    for n in 0..100_u8 {
+        let identity = Identity::from_seed([n.wrapping_add(2); 32]);
+        let mut payload = vec![0; 40];
+        payload.extend_from_slice(b"\x80\x08\x81\x02x");
+        identity.shared_key(&me).unwrap().seal(&[n; 24], &mut payload);
+        let frame = [&[0x35, 0x20][..], me.as_bytes(), &[1, 0, payload.len() as u8], &payload].concat();
+        let packet = [tick(identity.sid()), frame].concat();
+        node.handle_packet(now, INTERFACE, address(n), &packet);
+        opened += u32::from(node.poll_datagram().is_some());
+    }
+    assert_eq!(opened, 32);
+    now += ms(100);
+    let identity = Identity::from_seed([200; 32]);
+    let mut payload = vec![0; 40];
+    payload.extend_from_slice(b"\x80\x08\x81\x02x");
+    identity.shared_key(&me).unwrap().seal(&[0; 24], &mut payload);
+    let frame = [&[0x35, 0x20][..], me.as_bytes(), &[1, 0, payload.len() as u8], &payload].concat();
+    node.handle_packet(now, INTERFACE, address(200), &[tick(identity.sid()), frame].concat());
+    assert!(node.poll_datagram().is_some());
+}
+
 /// Recorded or made-up packets with any bits changed, and calls in any order: nothing panics, and after each
 /// a time-out is due exactly while there is something to take.
 #[test]

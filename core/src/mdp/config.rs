@@ -94,7 +94,7 @@ pub struct NodeStats {
     pub unauthentic: u64,
     /// Frames that nobody may send, such as an encrypted broadcast or a datagram without data.
     pub forbidden: u64,
-    /// Datagrams for this node.
+    /// Datagrams for this node, link state not counted.
     pub datagrams_received: u64,
     /// Datagrams for this node that found the queue full.
     pub datagrams_dropped: u64,

@@ -205,3 +205,97 @@ impl Outbox {
         smoothed + (self.round_trip.variation() * 4).max(MIN_VARIATION)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::iter;
+
+    const UNICAST: Transport = Transport::Unicast;
+
+    fn packet(number: u64) -> PacketNumber {
+        PacketNumber { transport: UNICAST, number }
+    }
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    /// An outbox from which frames 0, 1, ... were sent at time 0 in the packets `first`, `first + 1`, ...
+    fn sent(first: u64, count: u64) -> Outbox {
+        let mut outbox = Outbox::default();
+        for number in 0..count {
+            let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
+            outbox.push(Frame { destination, protection, payload: Vec::new(), queued: at(0) });
+            outbox.sent(at(0), Slot::Unsent, number, Some(packet(first + number)));
+        }
+        outbox
+    }
+
+    /// Takes everything that is to be sent again, in packets from `number` on.
+    fn resend(outbox: &mut Outbox, now: Instant, number: u64) -> Vec<u64> {
+        let mut packets = number..;
+        let frames = iter::from_fn(|| {
+            let slot = outbox.next(now)?;
+            let number = outbox.get(slot)?.1?;
+            outbox.sent(now, slot, number, packets.next().map(packet));
+            Some(number)
+        });
+        frames.collect()
+    }
+
+    #[test]
+    fn what_later_packets_overtook_is_lost() {
+        let mut outbox = sent(250, 8);
+        // 250 came, 251 to 253 and 255 did not, 254 and 256 came, 257 is under way: 256 is 0 on the wire.
+        outbox.acknowledge(at(10), packet(257), Ack { sequence: 0, mask: 0b10_0010 });
+        assert_eq!(resend(&mut outbox, at(10), 258), [1, 2, 3]);
+        assert_eq!(resend(&mut outbox, at(10), 261), [0; 0]);
+    }
+
+    #[test]
+    fn an_acknowledgment_from_before_a_restart_means_nothing() {
+        let mut outbox = sent(300, 2);
+        for sequence in [(302_u64 as u8), 200, 173] {
+            outbox.acknowledge(at(10), packet(301), Ack { sequence, mask: u32::MAX });
+        }
+        assert_eq!(resend(&mut outbox, at(400), 302), [0, 1]);
+        let other = PacketNumber { transport: Transport::Broadcast, number: 303 };
+        outbox.acknowledge(at(401), other, Ack { sequence: 303_u64 as u8, mask: u32::MAX });
+        assert_eq!(outbox.in_flight.len(), 2, "another stream");
+        outbox.acknowledge(at(401), packet(303), Ack { sequence: 303_u64 as u8, mask: u32::MAX });
+        assert_eq!(outbox.in_flight.len(), 0);
+    }
+
+    #[test]
+    fn without_acknowledgment_frames_come_again_less_and_less_often() {
+        let mut outbox = sent(300, 2);
+        outbox.acknowledge(at(10), packet(301), Ack { sequence: 301_u64 as u8, mask: 0 });
+        // 10 ms to and fro, no less than 20 ms for variation.
+        let times = iter::from_fn(|| {
+            let deadline = outbox.deadline()?;
+            assert_eq!(resend(&mut outbox, deadline, 302), [0]);
+            Some(deadline)
+        });
+        assert_eq!(times.take(4).collect::<Vec<_>>(), [at(30), at(90), at(210), at(450)]);
+    }
+
+    #[test]
+    fn the_first_attempts_wait_for_a_measurement() {
+        assert_eq!(sent(300, 1).deadline(), Some(at(400)));
+    }
+
+    #[test]
+    fn old_frames_are_given_up() {
+        let mut outbox = sent(300, 10);
+        let second = Duration::from_secs(1);
+        assert_eq!(outbox.expire(at(999), second, HISTORY), 0);
+        assert_eq!(outbox.in_flight.len(), 9, "the first is no longer one of the last");
+        outbox.expire(at(1000), second, HISTORY);
+        assert_eq!(outbox.deadline(), None);
+        let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
+        outbox.push(Frame { destination, protection, payload: Vec::new(), queued: at(1000) });
+        assert_eq!(outbox.expire(at(2000), second, HISTORY), 1);
+        assert_eq!(outbox.unsent(), 0);
+    }
+}

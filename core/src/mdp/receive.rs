@@ -292,7 +292,8 @@ impl Node {
             self.stats.forbidden += 1;
             return Outcome::Done;
         }
-        self.stats.datagrams_received += 1;
+        let is_link_state = datagram.destination == Port::LINK_STATE;
+        self.stats.datagrams_received += u64::from(!is_link_state);
         let from = Addr::new(source, datagram.source);
         match datagram.destination {
             Port::LINK_STATE if source == sender => self.handle_link_state(sender, datagram.payload),
