@@ -223,7 +223,7 @@ mod tests {
 
     /// An outbox from which frames 0, 1, ... were sent at time 0 in the packets `first`, `first + 1`, ...
     fn sent(first: u64, count: u64) -> Outbox {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new();
         for number in 0..count {
             let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
             outbox.push(Frame { destination, protection, payload: Vec::new(), queued: at(0) });
@@ -289,13 +289,34 @@ mod tests {
     fn old_frames_are_given_up() {
         let mut outbox = sent(300, 10);
         let second = Duration::from_secs(1);
-        assert_eq!(outbox.expire(at(999), second, HISTORY), 0);
-        assert_eq!(outbox.in_flight.len(), 9, "the first is no longer one of the last");
-        outbox.expire(at(1000), second, HISTORY);
-        assert_eq!(outbox.deadline(), None);
+        outbox.expire(at(999), second, 10);
+        assert_eq!(outbox.in_flight.len(), 10);
+        outbox.expire(at(1000), second, 10);
+        assert_eq!((outbox.in_flight.len(), outbox.deadline()), (0, None));
         let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
         outbox.push(Frame { destination, protection, payload: Vec::new(), queued: at(1000) });
-        assert_eq!(outbox.expire(at(2000), second, HISTORY), 1);
+        assert_eq!(outbox.expire(at(2000), second, 10), 1);
         assert_eq!(outbox.unsent(), 0);
+    }
+
+    #[test]
+    fn a_frame_that_the_neighbour_no_longer_knows_by_its_number_is_sent_again_only_if_it_is_lost() {
+        let mut outbox = sent(300, 4);
+        outbox.expire(at(1), Duration::from_secs(1), HISTORY + 1);
+        assert_eq!(resend(&mut outbox, at(400), 304), [2, 3], "what has fallen behind may have come");
+        outbox.acknowledge(at(401), packet(305), Ack { sequence: 303_u64 as u8, mask: 0b10 });
+        let slot = outbox.next(at(401)).unwrap();
+        assert_eq!(slot, Slot::InFlight(0), "the first did not come, the second did");
+        assert_eq!(outbox.get(slot).unwrap().1, None, "it needs a new number");
+        outbox.sent(at(401), slot, HISTORY + 2, Some(packet(306)));
+        outbox.expire(at(402), Duration::from_secs(1), HISTORY + 3);
+        assert_eq!(outbox.get(slot).unwrap().1, Some(HISTORY + 2));
+    }
+
+    #[test]
+    fn few_frames_wait_for_their_acknowledgment() {
+        let mut outbox = sent(300, 600);
+        outbox.expire(at(1), Duration::from_secs(1), 600);
+        assert_eq!(outbox.in_flight.len(), MAX_IN_FLIGHT);
     }
 }
