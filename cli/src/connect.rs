@@ -26,7 +26,7 @@ pub(crate) fn run(command: args::Connect, options: &Options) -> Result<(), Failu
     let mut config = TunnelConfig::default();
     config.once = command.once;
     let once = command.once || matches!(source, Source::Stdio);
-    check(node.runtime.connect(remote, source, config)?, once, remote)
+    check(node.runtime.connect(remote, source, config)?.run()?, once, remote)
 }
 
 fn listen(addresses: &[SocketAddr]) -> Result<TcpListener, Failure> {

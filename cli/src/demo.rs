@@ -26,34 +26,30 @@ pub(crate) fn run(command: &args::Demo) -> Result<(), Failure> {
 
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let web = server.local_addr()?;
-    thread::Builder::new().name("web server".into()).spawn(move || serve(&server, file))?;
+    spawn("web server", move || serve(&server, file))?;
     say(&format!("web server     http://{web}/, a file of {} MB", command.size));
 
-    let listener = Node::bind(None)?;
-    say(&format!("msp listen     node {} at UDP {}", listener.runtime.sid(), listener.runtime.local_addr()));
-    let remote = Addr::new(listener.runtime.sid(), Port::from(WEB));
+    let listener = bind(None)?;
+    say(&format!("msp listen     node {} at UDP {}", listener.sid(), listener.local_addr()));
+    let remote = Addr::new(listener.sid(), Port::from(WEB));
 
     let mut config = RelayConfig::new(command.loss, seed);
     config.reorder = 5;
-    let relay = Relay::start(listener.runtime.local_addr(), config)?;
+    let relay = Relay::start(listener.local_addr(), config)?;
     let relay_address = relay.address();
     say(&format!("bad link       UDP {relay_address}, loses {} % both ways (--seed={seed})", command.loss));
 
-    let connector = Node::bind(Some(relay_address))?;
+    let connector = bind(Some(relay_address))?;
     let entrance = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = entrance.local_addr()?;
-    say(&format!(
-        "msp connect    node {} at UDP {}",
-        connector.runtime.sid(),
-        connector.runtime.local_addr()
-    ));
+    say(&format!("msp connect    node {} at UDP {}", connector.sid(), connector.local_addr()));
 
     let mut once = TunnelConfig::default();
     once.once = true;
-    let (target, config) = (Target::Tcp(vec![web]), once.clone());
-    let listening = listener.spawn("listen", move |runtime| runtime.listen(WEB.into(), target, config))?;
-    let connecting =
-        connector.spawn("connect", move |runtime| runtime.connect(remote, Source::Tcp(entrance), once))?;
+    let listening = listener.listen(WEB.into(), Target::Tcp(vec![web]), once.clone())?;
+    let listening = spawn("listen", move || listening.run())?;
+    let connecting = connector.connect(remote, Source::Tcp(entrance), once)?;
+    let connecting = spawn("connect", move || connecting.run())?;
 
     say(&format!(
         "client         GET http://{address}/ (msp connect -> bad link -> msp listen -> web server)"
@@ -64,8 +60,8 @@ pub(crate) fn run(command: &args::Demo) -> Result<(), Failure> {
     let (count, hash) = fetched.map_err(|error| {
         Failure::new(Status::ConnectionFailed, format_args!("the transfer failed: {error}"))
     })?;
-    connecting.join()?;
-    listening.join()?;
+    join(connecting)?;
+    join(listening)?;
     let link = relay.stats();
     let (seconds, millis) = (elapsed / 1000, elapsed % 1000);
     let rate = count as u128 * 8 / 1000 / elapsed;
@@ -86,43 +82,28 @@ fn random_seed() -> io::Result<u64> {
     Ok(random.iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte)))
 }
 
-/// A node of its own on the loopback address, which knows nobody but the given peer.
-struct Node {
-    runtime: Runtime,
+/// A node on the loopback address, which knows nobody but the given peer.
+fn bind(peer: Option<SocketAddr>) -> Result<Runtime, Failure> {
+    let mut config = Config::default();
+    config.udp = (Ipv4Addr::LOCALHOST, 0).into();
+    config.broadcast = false;
+    config.peers.extend(peer);
+    Runtime::bind(Identity::from_seed(msp_mio::random()?), &config)
+        .map_err(|error| Failure::new(Status::CannotBind, error))
 }
 
-impl Node {
-    fn bind(peer: Option<SocketAddr>) -> Result<Self, Failure> {
-        let mut config = Config::default();
-        config.udp = (Ipv4Addr::LOCALHOST, 0).into();
-        config.broadcast = false;
-        config.peers.extend(peer);
-        let runtime = Runtime::bind(Identity::from_seed(msp_mio::random()?), &config)
-            .map_err(|error| Failure::new(Status::CannotBind, error))?;
-        Ok(Self { runtime })
-    }
-
-    fn spawn(
-        self,
-        name: &str,
-        run: impl FnOnce(Runtime) -> Result<Outcome, msp_mio::Error> + Send + 'static,
-    ) -> io::Result<RunningNode> {
-        let thread = thread::Builder::new().name(name.into()).spawn(move || run(self.runtime))?;
-        Ok(RunningNode { thread })
-    }
+fn spawn<T: Send + 'static>(
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    thread::Builder::new().name(name.into()).spawn(run)
 }
 
-struct RunningNode {
-    thread: JoinHandle<Result<Outcome, msp_mio::Error>>,
-}
-
-impl RunningNode {
-    /// Waits until both ends know that everything has arrived.
-    fn join(self) -> Result<(), Failure> {
-        match self.thread.join() {
-            Ok(outcome) => check(outcome?, true, "the tunnel"),
-            Err(_) => Err(Failure::new(Status::ConnectionFailed, "a node panicked")),
-        }
+/// Waits until this end knows that everything has arrived.
+fn join(tunnel: JoinHandle<io::Result<Outcome>>) -> Result<(), Failure> {
+    match tunnel.join() {
+        Ok(outcome) => check(outcome?, true, "the tunnel"),
+        Err(_) => Err(Failure::new(Status::ConnectionFailed, "a node panicked")),
     }
 }
 

@@ -32,8 +32,7 @@ impl Failure {
 impl From<msp_mio::Error> for Failure {
     fn from(error: msp_mio::Error) -> Self {
         let status = match error {
-            msp_mio::Error::Listen(_) => Status::CannotBind,
-            msp_mio::Error::Connect(_) => Status::Usage,
+            msp_mio::Error::Listen(_) | msp_mio::Error::Connect(_) => Status::Usage,
             _ => Status::ConnectionFailed,
         };
         Self::new(status, error)

@@ -19,15 +19,18 @@ pub(crate) fn run(command: args::Listen, options: &Options) -> Result<(), Failur
         None => Target::Stdio,
     };
     let node = bind_server(options)?;
-    if !options.quiet {
-        say(&format!("listening on MDP port {}; at the other end run", command.port));
-        for address in reachable_at(node.runtime.local_addr()) {
-            say(&format!("    msp connect {}@{address} {}", node.runtime.sid(), command.port));
-        }
-    }
+    let (sid, local) = (node.runtime.sid(), node.runtime.local_addr());
     let mut config = TunnelConfig::default();
     config.once = command.once;
+    // A client may well open many connections at once; what they cost is bounded by the links.
+    config.max_half_open = config.max_links;
     let once = command.once || target == Target::Stdio;
-    let outcome = node.runtime.listen(command.port, target, config)?;
-    check(outcome, once, format_args!("MDP port {}", command.port))
+    let tunnel = node.runtime.listen(command.port, target, config)?;
+    if !options.quiet {
+        say(&format!("listening on MDP port {}; at the other end run", command.port));
+        for address in reachable_at(local) {
+            say(&format!("    msp connect {sid}@{address} {}", command.port));
+        }
+    }
+    check(tunnel.run()?, once, format_args!("MDP port {}", command.port))
 }

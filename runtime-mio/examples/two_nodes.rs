@@ -10,6 +10,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
+/// The MDP port that stands for the server.
 const ECHO: u16 = 7000;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -30,17 +31,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let remote = Addr::new(listener.sid(), Port::from(ECHO));
     config.peers.push(listener.local_addr());
     let stop_listener = listener.stopper();
-    let listening = thread::spawn(move || {
-        listener.listen(ECHO.into(), Target::Tcp(vec![target]), TunnelConfig::default())
-    });
+    let tunnel = listener.listen(ECHO.into(), Target::Tcp(vec![target]), TunnelConfig::default())?;
+    let listening = thread::spawn(move || tunnel.run());
 
     // A node that offers the server at a TCP port of its own.
     let connector = Runtime::bind(Identity::from_seed(msp_mio::random()?), &config)?;
     let entrance = TcpListener::bind("127.0.0.1:0")?;
     let address = entrance.local_addr()?;
     let stop_connector = connector.stopper();
-    let connecting =
-        thread::spawn(move || connector.connect(remote, Source::Tcp(entrance), TunnelConfig::default()));
+    let tunnel = connector.connect(remote, Source::Tcp(entrance), TunnelConfig::default())?;
+    let connecting = thread::spawn(move || tunnel.run());
 
     // A client that knows nothing either.
     let mut client = TcpStream::connect(address)?;

@@ -37,40 +37,39 @@ pub enum Source {
 }
 
 impl Runtime {
-    /// Carries the streams that peers open to `port`, until it is stopped or, with
-    /// [`TunnelConfig::once`], the first one has ended. With [`Target::Stdio`] `once` is implied, and
-    /// standard output is closed when the peer has finished.
+    /// A tunnel that carries the streams that peers open to `port`. With [`TunnelConfig::once`] it ends with
+    /// the first; with [`Target::Stdio`] that is implied, and standard output is closed when the peer has
+    /// finished.
     ///
     /// # Errors
     ///
-    /// If the port cannot be listened on, or the system fails. What befalls a stream is no error here.
-    pub fn listen(self, port: Port, target: Target, mut config: TunnelConfig) -> Result<Outcome, Error> {
+    /// If the port cannot be listened on, or the system has no random numbers.
+    pub fn listen(self, port: Port, target: Target, mut config: TunnelConfig) -> Result<Driver, Error> {
         config.once |= target == Target::Stdio;
-        let (host, wires) = self.into_host()?;
         let once = config.once;
+        let (host, wires) = self.into_host()?;
         let tunnel = Tunnel::listen(host, port, config).map_err(Error::Listen)?;
-        Ok(Driver::new(wires, tunnel, target, once).run()?)
+        Ok(Driver::new(wires, tunnel, target, once))
     }
 
-    /// Opens a stream to `remote` for every connection of `source`, until it is stopped or, with
-    /// [`TunnelConfig::once`], the first one has ended. With [`Source::Stdio`] `once` is implied, and
-    /// standard output is closed when the peer has finished.
+    /// A tunnel that opens a stream to `remote` for every connection of `source`. With
+    /// [`TunnelConfig::once`] it ends with the first; with [`Source::Stdio`] that is implied, and standard
+    /// output is closed when the peer has finished.
     ///
     /// # Errors
     ///
-    /// If `remote` cannot be anybody's address, or the system fails. What befalls a stream is no error
-    /// here.
-    pub fn connect(self, remote: Addr, source: Source, mut config: TunnelConfig) -> Result<Outcome, Error> {
+    /// If `remote` cannot be anybody's address, or the system lacks something.
+    pub fn connect(self, remote: Addr, source: Source, mut config: TunnelConfig) -> Result<Driver, Error> {
         config.once |= matches!(source, Source::Stdio);
-        let (host, wires) = self.into_host()?;
         let once = config.once;
+        let (host, wires) = self.into_host()?;
         let tunnel = Tunnel::connect(host, remote, config).map_err(Error::Connect)?;
         let mut driver = Driver::new(wires, tunnel, Target::Stdio, once);
         match source {
             Source::Tcp(listener) => driver.listen(listener)?,
             Source::Stdio => driver.take_stdio(),
         }
-        Ok(driver.run()?)
+        Ok(driver)
     }
 
     fn into_host(self) -> io::Result<(Host, Wires)> {
@@ -78,9 +77,10 @@ impl Runtime {
     }
 }
 
-/// A tunnel, the packets and the local side of its links.
+/// A tunnel that is ready to [run](Driver::run).
 #[derive(Debug)]
-struct Driver {
+#[must_use = "nothing happens until it runs"]
+pub struct Driver {
     wires: Wires,
     tunnel: Tunnel,
     target: Target,
@@ -110,7 +110,12 @@ impl Driver {
         }
     }
 
-    fn run(mut self) -> io::Result<Outcome> {
+    /// Carries bytes until the tunnel ends or is [stopped](crate::Stopper).
+    ///
+    /// # Errors
+    ///
+    /// If the system fails in what everything depends on. What befalls a stream is no error here.
+    pub fn run(mut self) -> io::Result<Outcome> {
         let mut events = Wires::events();
         loop {
             let now = self.wires.now();

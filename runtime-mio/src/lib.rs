@@ -1,8 +1,8 @@
 //! The MSP tunnel and an MDP node on [mio]: sockets, a clock and a loop around [`msp_core`], which takes
 //! every protocol decision.
 //!
-//! A [`Runtime`] is a node on a UDP socket. It does one thing, in the thread that asks for it, until that
-//! is done or [stopped](Stopper):
+//! A [`Runtime`] is a node on a UDP socket. It does one thing, in the thread that runs it, until that is
+//! done or [stopped](Stopper):
 //!
 //! - [`listen`](Runtime::listen) carries the streams that peers open to TCP connections that it makes, or
 //!   the first one to standard input and output;
@@ -21,7 +21,7 @@
 //!
 //! let web = Addr::new("4701D08488451F545A409FB58AE3E58581CA40AC3F7F114698CD71DEAC73CA01".parse()?, 80.into());
 //! let listener = std::net::TcpListener::bind("127.0.0.1:8080")?;
-//! let outcome = runtime.connect(web, Source::Tcp(listener), TunnelConfig::default())?;
+//! let outcome = runtime.connect(web, Source::Tcp(listener), TunnelConfig::default())?.run()?;
 //! # Ok(())
 //! # }
 //! ```
@@ -44,5 +44,5 @@ mod stdio;
 mod tcp;
 mod udp;
 
-pub use driver::{Source, Target};
+pub use driver::{Driver, Source, Target};
 pub use runtime::{BindError, Config, DEFAULT_PORT, Error, Runtime, Stopper, random};

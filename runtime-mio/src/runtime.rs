@@ -235,7 +235,7 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
-/// Why a run did not take place, or broke off.
+/// Why a tunnel cannot run, or a ping broke off.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -243,7 +243,7 @@ pub enum Error {
     Listen(ListenError),
     /// The peer's address is impossible.
     Connect(ConnectError),
-    /// The system failed in what everything else depends on.
+    /// The system lacks something, or failed in what everything depends on.
     Io(io::Error),
 }
 

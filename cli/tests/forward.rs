@@ -1,0 +1,203 @@
+//! Tunnels between TCP connections.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{DEADLINE, Program, assert_same, bytes, connect_forward, listen, seed};
+use msp_mio::relay::{Relay, RelayConfig};
+use rustix::process::Signal;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+/// A TCP server that handles each connection by itself.
+fn serve(handle: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + Copy + 'static) -> SocketAddr {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in server.incoming() {
+            thread::spawn(move || handle(stream.unwrap()));
+        }
+    });
+    address
+}
+
+/// Gives back what it gets, as it comes.
+fn echo(mut stream: TcpStream) -> io::Result<()> {
+    io::copy(&mut stream.try_clone()?, &mut stream)?;
+    stream.shutdown(Shutdown::Write)
+}
+
+fn client(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+fn read_all(mut stream: &TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// A TCP port where nobody listens.
+fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// The client ends its request, and only then comes the answer: `printf request | nc -N`.
+#[test]
+fn half_close_by_the_client() {
+    let server = serve(|mut stream| {
+        let request = read_all(&stream);
+        stream.write_all(&request.to_ascii_uppercase())
+    });
+    let (listener, place) = listen(&format!("--once --forward={server} 80"));
+    let (connector, entrance) = connect_forward(&format!("--once {}", place.direct()));
+    let mut client = client(entrance);
+    client.write_all(b"request").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&client), b"REQUEST");
+    drop(client);
+    connector.succeeded();
+    listener.succeeded();
+}
+
+#[test]
+fn half_close_by_the_server() {
+    let server = serve(|mut stream| {
+        stream.write_all(b"request")?;
+        stream.shutdown(Shutdown::Write)?;
+        assert_eq!(read_all(&stream), b"answer");
+        Ok(())
+    });
+    let (listener, place) = listen(&format!("--once --forward={server} 80"));
+    let (connector, entrance) = connect_forward(&format!("--once {}", place.direct()));
+    let mut client = client(entrance);
+    assert_eq!(read_all(&client), b"request");
+    client.write_all(b"answer").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    connector.succeeded();
+    listener.succeeded();
+}
+
+#[test]
+fn fifty_connections_at_once() {
+    let seed = seed();
+    let (_listener, place) = listen(&format!("--forward={} 80", serve(echo)));
+    let mut config = RelayConfig::new(5, seed);
+    config.reorder = 5;
+    let relay = Relay::start(place.udp, config).unwrap();
+    let (_connector, entrance) = connect_forward(&place.at(relay.address()));
+
+    let clients: Vec<_> = (0..50_u64)
+        .map(|number| {
+            // From nothing at all to 200 kB.
+            let sent = bytes(seed ^ number, [0, 1, 1000, 1024, 20_000, 200_000][number as usize % 6]);
+            let stream = client(entrance);
+            let mut writer = stream.try_clone().unwrap();
+            let text = sent.clone();
+            let writing = thread::spawn(move || {
+                writer.write_all(&text).unwrap();
+                writer.shutdown(Shutdown::Write).unwrap();
+            });
+            let reading = thread::spawn(move || read_all(&stream));
+            (sent, writing, reading)
+        })
+        .collect();
+    for (sent, writing, reading) in clients {
+        writing.join().unwrap();
+        assert_same(&reading.join().unwrap(), &sent);
+    }
+}
+
+#[test]
+fn a_target_that_refuses() {
+    let (_listener, place) = listen(&format!("--forward={} 80", nobody()));
+    let connector = Program::start(&format!("connect {}", place.direct()));
+    let message = connector.failed(5);
+    assert!(message.contains("refused"), "{message}");
+
+    // A tunnel that goes on has its TCP client see it, as often as it tries.
+    let (_connector, entrance) = connect_forward(&place.direct());
+    for _ in 0..3 {
+        let error = client(entrance).read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+}
+
+/// A reset at one end is one at the other, and neither an end of file nor a silence.
+#[test]
+fn a_client_that_aborts() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_listener, place) = listen(&format!("--forward={} 80", server.local_addr().unwrap()));
+    let (_connector, entrance) = connect_forward(&place.direct());
+    let mut client = client(entrance);
+    client.write_all(b"a").unwrap();
+    let (mut served, _) = server.accept().unwrap();
+    served.set_read_timeout(Some(DEADLINE)).unwrap();
+    served.read_exact(&mut [0]).unwrap();
+    // Closing with something unread resets.
+    served.write_all(b"b").unwrap();
+    client.peek(&mut [0]).unwrap();
+    drop(client);
+    assert_eq!(served.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn a_signal_ends_both_ends() {
+    let (listener, place) = listen(&format!("--forward={} 80", serve(echo)));
+    let (connector, entrance) = connect_forward(&format!("--once {}", place.direct()));
+    let mut client = client(entrance);
+    client.write_all(b"a").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    listener.signal(Signal::TERM);
+    listener.succeeded();
+    assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    let ended = connector.ended();
+    assert_eq!(ended.status, 1, "{}", ended.stderr);
+    assert!(ended.stderr.contains("aborted by the peer"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_signal_while_nothing_is_open() {
+    let (listener, _) = listen("--forward=9 80");
+    listener.signal(Signal::INT);
+    listener.succeeded();
+}
+
+/// Whoever does not read holds up the one who writes, and nothing piles up in between.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_reader_that_stops() {
+    const MOST: usize = 64_000_000;
+    let seed = seed();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (listener, place) = listen(&format!("--once --forward={} 80", server.local_addr().unwrap()));
+    let (connector, entrance) = connect_forward(&format!("--once {}", place.direct()));
+    let mut client = client(entrance);
+    let (served, _) = server.accept().unwrap();
+    let before = listener.resident().max(connector.resident());
+
+    // The write that does not go on for a second shows that the way is full.
+    client.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let text = bytes(seed, MOST);
+    let mut sent = 0;
+    while let Ok(count) = client.write(&text[sent..]) {
+        sent += count;
+        assert!(sent < MOST, "it takes everything though nobody reads");
+    }
+    let grown = listener.resident().max(connector.resident()) - before;
+    assert!(grown < 8192, "grown by {grown} kB while {sent} bytes were on their way");
+
+    served.set_read_timeout(Some(DEADLINE)).unwrap();
+    let reading = thread::spawn(move || read_all(&served));
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_same(&reading.join().unwrap(), &text[..sent]);
+    assert_eq!(read_all(&client), b"");
+    connector.succeeded();
+    listener.succeeded();
+}
