@@ -332,7 +332,7 @@ impl Neighbour {
     }
 
     /// Whether there is anything to send.
-    pub(super) fn is_ready(&self, now: Instant) -> bool {
+    pub(super) fn is_ready(&mut self, now: Instant) -> bool {
         self.due(now).is_some() || !self.explain.is_empty() || self.outbox.next(now).is_some()
     }
 

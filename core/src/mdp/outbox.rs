@@ -77,6 +77,10 @@ pub(super) enum Slot {
 pub(super) struct Outbox {
     unsent: VecDeque<Frame>,
     in_flight: VecDeque<InFlight>,
+    /// How many of these are known to be lost.
+    lost: usize,
+    /// None of the others is to be sent again before this; `None`: nor at any time.
+    quiet_until: Option<Instant>,
     round_trip: RoundTrip,
     /// The number of the node's next frame, as far as known.
     next_frame: u64,
@@ -87,6 +91,8 @@ impl Outbox {
         Self {
             unsent: VecDeque::new(),
             in_flight: VecDeque::new(),
+            lost: 0,
+            quiet_until: None,
             round_trip: RoundTrip::new(),
             next_frame: 0,
         }
@@ -106,10 +112,13 @@ impl Outbox {
     pub(super) fn expire(&mut self, now: Instant, lifetime: Duration, next_frame: u64) -> u64 {
         self.next_frame = next_frame;
         let old = |frame: &Frame| now - frame.queued >= lifetime;
-        let excess = self.in_flight.len().saturating_sub(MAX_IN_FLIGHT);
-        self.in_flight.drain(..excess);
-        while self.in_flight.front().is_some_and(|entry| old(&entry.frame)) {
-            self.in_flight.pop_front();
+        while self
+            .in_flight
+            .front()
+            .is_some_and(|entry| self.in_flight.len() > MAX_IN_FLIGHT || old(&entry.frame))
+        {
+            let given_up = self.in_flight.pop_front();
+            self.lost -= usize::from(given_up.is_some_and(|entry| entry.lost));
         }
         let before = self.unsent.len();
         while self.unsent.front().is_some_and(old) {
@@ -119,12 +128,15 @@ impl Outbox {
     }
 
     /// The frame to send next: repairs come first.
-    pub(super) fn next(&self, now: Instant) -> Option<Slot> {
-        let due = |entry: &InFlight| self.resend_at(entry).is_some_and(|at| at <= now);
-        match self.in_flight.iter().position(due) {
-            Some(index) => Some(Slot::InFlight(index)),
-            None => (!self.unsent.is_empty()).then_some(Slot::Unsent),
+    pub(super) fn next(&mut self, now: Instant) -> Option<Slot> {
+        if self.lost > 0 || self.quiet_until.is_some_and(|at| at <= now) {
+            let due = |entry: &InFlight| self.resend_at(entry).is_some_and(|at| at <= now);
+            if let Some(index) = self.in_flight.iter().position(due) {
+                return Some(Slot::InFlight(index));
+            }
+            self.survey();
         }
+        (!self.unsent.is_empty()).then_some(Slot::Unsent)
     }
 
     /// The frame in `slot`, and its number if it has one that the neighbour still knows.
@@ -140,18 +152,23 @@ impl Outbox {
 
     /// The frame in `slot` was sent, with `number`, in `packet`.
     pub(super) fn sent(&mut self, now: Instant, slot: Slot, number: u64, packet: Option<PacketNumber>) {
-        match slot {
+        let attempts = match slot {
             Slot::Unsent => {
                 let Some(frame) = self.unsent.pop_front() else { return };
                 let entry = InFlight { frame, number, packet, sent: now, attempts: 0, lost: false };
                 self.in_flight.push_back(entry);
+                0
             }
             Slot::InFlight(index) => {
                 let Some(entry) = self.in_flight.get_mut(index) else { return };
+                self.lost -= usize::from(entry.lost);
                 (entry.number, entry.packet, entry.sent, entry.lost) = (number, packet, now, false);
                 entry.attempts = entry.attempts.saturating_add(1).min(MAX_BACKOFF);
+                entry.attempts
             }
-        }
+        };
+        let again = now + self.resend_delay() * (1 << attempts);
+        self.quiet_until = Some(self.quiet_until.map_or(again, |at| at.min(again)));
     }
 
     /// The neighbour reports which packets came. `last` is the packet that was sent last on that stream.
@@ -176,14 +193,20 @@ impl Outbox {
             entry.lost |= !received && age >= REORDERING;
             !received
         });
+        self.survey();
     }
 
-    /// When there is something to send: `Some(Instant::ZERO)` if there is now.
+    /// When there may be something to send: `Some(Instant::ZERO)` if there is now.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        if !self.unsent.is_empty() {
-            return Some(Instant::ZERO);
-        }
-        self.in_flight.iter().filter_map(|entry| self.resend_at(entry)).min()
+        let now = self.lost > 0 || !self.unsent.is_empty();
+        if now { Some(Instant::ZERO) } else { self.quiet_until }
+    }
+
+    /// Looks through the frames in flight, so that this need not be done for each packet.
+    fn survey(&mut self) {
+        self.lost = self.in_flight.iter().filter(|entry| entry.lost).count();
+        let others = self.in_flight.iter().filter(|entry| !entry.lost);
+        self.quiet_until = others.filter_map(|entry| self.resend_at(entry)).min();
     }
 
     /// When the frame is to be sent again. Never if nobody knows whether it arrived, and the neighbour would
@@ -292,7 +315,8 @@ mod tests {
         outbox.expire(at(999), second, 10);
         assert_eq!(outbox.in_flight.len(), 10);
         outbox.expire(at(1000), second, 10);
-        assert_eq!((outbox.in_flight.len(), outbox.deadline()), (0, None));
+        assert_eq!(outbox.in_flight.len(), 0);
+        assert_eq!((outbox.next(at(1000)), outbox.deadline()), (None, None));
         let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
         outbox.push(Frame { destination, protection, payload: Vec::new(), queued: at(1000) });
         assert_eq!(outbox.expire(at(2000), second, 10), 1);
