@@ -146,10 +146,10 @@ impl State {
     }
 
     /// What a program has received is the start of what one at the other end has sent, or all of it if the
-    /// tunnel says that this was all. Nobody has the same as another.
+    /// tunnel says that this was all. Two may have the same: ten seconds after a stream has ended, the packet
+    /// that opened it can open it again, because the wire has no connection identifier.
     fn check(&self) {
         for end in [CLIENT, SERVER] {
-            let mut heard = Vec::new();
             for socket in self.pair.ends[end].sockets.values() {
                 let received = &socket.received;
                 let complete = socket.ended || socket.closed == Some(CloseKind::Clean);
@@ -160,10 +160,6 @@ impl State {
                 let senders = &self.pair.ends[1 - end].sockets;
                 let known = (received.is_empty() && !complete) || senders.values().any(is_sender);
                 assert!(known, "{} bytes that nobody has sent, complete: {complete}", received.len());
-                if let Some(mark) = received.get(..MARK) {
-                    assert!(!heard.contains(&mark), "heard twice");
-                    heard.push(mark);
-                }
             }
         }
     }
