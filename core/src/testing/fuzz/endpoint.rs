@@ -14,7 +14,7 @@ const MANY: usize = 10_000;
 
 /// An endpoint with streams both ways, a peer that sends anything, a user that does anything, and time that
 /// passes or goes back: nothing panics, everything sent is a good packet, timers neither spin nor
-/// oversleep.
+/// oversleep, and every stream ends once the peer is silent and the user has read everything.
 ///
 /// # Panics
 ///
@@ -34,6 +34,7 @@ pub fn endpoint(input: &[u8]) {
     while state.step(&mut input).is_some() {
         state.drain();
     }
+    state.end();
 }
 
 struct State {
@@ -91,6 +92,21 @@ impl State {
             }
         }
         Some(())
+    }
+
+    /// The peer is silent from now on; the user reads what there is.
+    fn end(&mut self) {
+        let end = self.now + Duration::from_secs(60);
+        loop {
+            for id in self.streams.clone() {
+                while self.endpoint.stream(id).and_then(|mut stream| stream.recv(self.now)).is_some() {}
+            }
+            self.drain();
+            let Some(next) = self.endpoint.poll_timeout() else { break };
+            assert!(next < end, "something goes on after a minute of silence");
+            self.now = next;
+        }
+        assert!(self.streams.is_empty() && self.endpoint.is_idle(), "no end: {:?}", self.streams);
     }
 
     /// Takes all that the endpoint has to give.
