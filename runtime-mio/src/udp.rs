@@ -246,3 +246,93 @@ impl Udp {
         progress
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use msp_core::mdp::InterfaceId;
+    use std::collections::VecDeque;
+
+    fn loopback() -> Udp {
+        Udp::bind("127.0.0.1:0".parse().unwrap(), None).unwrap()
+    }
+
+    /// Sends packets of these lengths, each with its place in the first byte.
+    fn send(from: &mut Udp, packets: &[(Destination, usize)]) {
+        let mut queue: VecDeque<_> = packets.iter().enumerate().collect();
+        let moved = from.transmit(Instant::ZERO, |buffer| {
+            let (index, (to, length)) = queue.pop_front()?;
+            buffer.clear();
+            buffer.resize(*length, index as u8);
+            Some(Transmit { interface: InterfaceId(0), to: *to })
+        });
+        assert!(moved && queue.is_empty() && !from.is_blocked());
+    }
+
+    fn received(at: &mut Udp) -> Vec<(u8, usize)> {
+        let mut packets = Vec::new();
+        at.receive(|_, packet| packets.push((packet[0], packet.len())));
+        packets
+    }
+
+    #[test]
+    fn packets_arrive_one_by_one_in_order() {
+        let (mut a, mut b, mut c) = (loopback(), loopback(), loopback());
+        let [to_b, to_c] = [&b, &c].map(|udp| Destination::Unicast(udp.local_addr()));
+        // Longer batches than the kernel gets at once, a shorter and a longer packet, another destination.
+        let mut packets = vec![(to_b, 1000); 20];
+        packets.extend([(to_b, 999), (to_b, 1000), (to_b, 1001), (to_c, 1001), (to_c, 5), (to_b, 5)]);
+        send(&mut a, &packets);
+        let to = |destination| {
+            let all = packets.iter().enumerate();
+            all.filter(|(_, (to, _))| *to == destination)
+                .map(|(index, (_, length))| (index as u8, *length))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(received(&mut b), to(to_b));
+        assert_eq!(received(&mut c), to(to_c));
+        assert_eq!((a.stats.sent, a.stats.send_errors, b.stats.received), (26, 0, 24));
+        assert!(!b.readable, "there is nothing more, and the next event will say so");
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_lost_and_the_rest_goes_on() {
+        let (mut a, mut b) = (loopback(), loopback());
+        let to_b = Destination::Unicast(b.local_addr());
+        let elsewhere = |address: &str| (Destination::Unicast(address.parse().unwrap()), 100);
+        // No port, another IP version, more than fits in a packet; no broadcast addresses.
+        let packets = [
+            elsewhere("127.0.0.1:0"),
+            elsewhere("[::1]:4110"),
+            (to_b, 65_530),
+            (Destination::Broadcast, 100),
+            (to_b, 100),
+        ];
+        send(&mut a, &packets);
+        assert_eq!(received(&mut b), [(4, 100)]);
+        assert_eq!((a.stats.sent, a.stats.send_errors), (1, 3));
+        assert!(a.state.max_gso_segments() > 1 || cfg!(not(target_os = "linux")), "batches are still in use");
+    }
+
+    #[test]
+    fn a_batch_is_kept_while_the_kernel_is_busy() {
+        let (mut a, mut b) = (loopback(), loopback());
+        let to = Destination::Unicast(b.local_addr());
+        let mut left = 3;
+        let mut poll = |buffer: &mut Vec<u8>| {
+            left = u8::checked_sub(left, 1)?;
+            buffer.clear();
+            buffer.extend([left; 9]);
+            Some(Transmit { interface: InterfaceId(0), to })
+        };
+        a.writable = false;
+        a.transmit(Instant::ZERO, &mut poll);
+        assert!(a.is_blocked());
+        assert_eq!(received(&mut b), []);
+        a.retry();
+        b.readable = true;
+        a.transmit(Instant::ZERO, &mut poll);
+        assert!(!a.is_blocked());
+        assert_eq!(received(&mut b), [(2, 9), (1, 9), (0, 9)]);
+    }
+}
