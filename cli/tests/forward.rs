@@ -129,6 +129,21 @@ fn a_target_that_refuses() {
     }
 }
 
+/// Without a free file descriptor, connections wait until there is one.
+#[test]
+#[cfg(target_os = "linux")]
+fn more_clients_than_descriptors() {
+    let (_listener, place) = listen(&format!("--forward={} 80", serve(echo)));
+    let (mut connector, entrance) = connect_forward(&place.direct());
+    connector.limit_descriptors(20);
+    let clients = [0; 20].map(|_| client(entrance));
+    connector.line("cannot accept TCP connections for now");
+    for mut client in clients {
+        client.write_all(b"a").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+    }
+}
+
 /// A reset at one end is one at the other, and neither an end of file nor a silence.
 #[test]
 fn a_client_that_aborts() {

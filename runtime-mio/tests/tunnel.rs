@@ -97,12 +97,12 @@ fn bytes_come_back_over_a_bad_link() {
     let relay = Relay::start(udp, config).unwrap();
     let (connecting, client, _) = connector(remote, relay.address());
     let text: Vec<u8> =
-        (0..300_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        (0..100_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     exchange(client, &text);
     assert_eq!(outcome(connecting), Outcome::Clean);
     assert_eq!(outcome(listening), Outcome::Clean);
     let stats = relay.stats();
-    assert!(stats.passed > 600 && stats.lost > 60, "{stats:?}");
+    assert!(stats.passed > 200 && stats.lost > 20, "{stats:?}");
 }
 
 #[test]

@@ -152,6 +152,14 @@ impl Program {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// Leaves it this many file descriptors, those that it has included.
+    #[cfg(target_os = "linux")]
+    pub fn limit_descriptors(&self, count: u64) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let limit = rustix::process::Rlimit { current: Some(count), maximum: Some(count) };
+        rustix::process::prlimit(Some(pid), rustix::process::Resource::Nofile, limit).unwrap();
+    }
+
     /// Waits for its end. Standard input stays as it is.
     pub fn ended(mut self) -> Ended {
         while self.next_line().is_some() {}
