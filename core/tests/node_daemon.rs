@@ -326,6 +326,16 @@ fn a_daemon_that_starts_again_is_heard_at_once() {
 }
 
 #[test]
+fn a_daemon_that_starts_again_may_reuse_the_numbers_of_its_frames() {
+    let mut scripted = Scripted::up();
+    let frame = scripted.frame(Route::Neighbours, Protection::Clear, b"\x80\x08\x81\x02x");
+    for (sequence, duplicates) in [(Some(1), 0), (Some(2), 1), (None, 1), (None, 2), (Some(1), 3)] {
+        scripted.receive(scripted.header(sequence), &[frame]);
+        assert_eq!(scripted.node.stats().duplicate_frames, duplicates, "in packet {sequence:?}");
+    }
+}
+
+#[test]
 fn packets_from_elsewhere_do_not_draw_ours_there() {
     let mut scripted = Scripted::up();
     let mut forged = Vec::new();

@@ -157,7 +157,12 @@ impl Neighbour {
         let is_new = match packet.sequence {
             Some(sequence) => !inbound.history.is_duplicate(now, sequence),
             None => {
-                // Its numbers start when it knows that we hear it: without one, it has started again.
+                // Its numbers start when it knows that we hear it: without one, it has started again. Then
+                // it counts its frames anew too, unless the packet was only damaged.
+                let restarted = packet.introduces && packet.transport == Transport::Unicast;
+                if restarted && inbound.history.ack().is_some() {
+                    self.frames.clear();
+                }
                 inbound.history.clear();
                 true
             }
@@ -363,4 +368,6 @@ pub(super) struct Arrival {
     pub(super) peer_interface: u8,
     pub(super) transport: Transport,
     pub(super) sequence: Option<u8>,
+    /// It holds the whole SID of its sender, or nothing else than who that is.
+    pub(super) introduces: bool,
 }

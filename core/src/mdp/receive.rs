@@ -57,6 +57,8 @@ impl Node {
             peer_interface: packet.header().interface.unwrap_or(0),
             transport: if packet.header().unicast { Transport::Unicast } else { Transport::Broadcast },
             sequence: packet.header().sequence,
+            introduces: matches!(packet.header().sender, Address::Whole(_))
+                || packet.frames().next().is_none(),
         };
         if !self.admit(sender, &arrival) {
             self.stats.neighbours_refused += 1;
