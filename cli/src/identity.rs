@@ -223,6 +223,16 @@ fn quoted(path: &Path) -> String {
 mod tests {
     use super::*;
 
+    /// Another process may be faster between looking for the file and making it.
+    #[test]
+    fn making_an_identity_leaves_one_alone_that_is_there() {
+        let path = std::env::temp_dir().join(format!("msp-identity-{}", std::process::id()));
+        fs::write(&path, "another's").unwrap();
+        create(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "another's");
+        fs::remove_file(&path).unwrap();
+    }
+
     #[test]
     fn a_seed_reads_back() {
         let seed = std::array::from_fn(|index| index as u8 * 7);

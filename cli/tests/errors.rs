@@ -10,6 +10,7 @@ use std::fs::{self, Permissions};
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::process::Command;
 
 const SID: &str = "4701D08488451F545A409FB58AE3E58581CA40AC3F7F114698CD71DEAC73CA01";
 
@@ -88,6 +89,22 @@ fn an_interruption_is_no_end() {
     let ended = listener.ended();
     assert_eq!(ended.status, 1, "{}", ended.stderr);
     assert!(ended.stderr.contains("aborted by the peer"), "{}", ended.stderr);
+}
+
+/// A shell's `nohup`, or one that runs it in the background of a script.
+#[test]
+fn a_signal_that_was_ignored_stays_so() {
+    let home = Directory::new();
+    let script =
+        format!("trap '' HUP; exec {} listen --udp=127.0.0.1:0 --no-broadcast 47", env!("CARGO_BIN_EXE_msp"));
+    let mut listener = Program::spawn(Command::new("sh").args(["-c", &script]), home.path());
+    let place = place(&mut listener);
+    listener.signal(Signal::HUP);
+    let mut connector = Program::start(&format!("connect {}", place.direct()));
+    connector.input(b"a", true);
+    listener.input(b"b", true);
+    assert_eq!(connector.succeeded(), b"b");
+    assert_eq!(listener.succeeded(), b"a");
 }
 
 #[test]

@@ -120,13 +120,16 @@ impl Runtime {
         Stopper { asked: Arc::clone(&self.wires.stops_asked), waker: Arc::clone(&self.wires.waker) }
     }
 
-    /// Has SIGINT, SIGTERM and SIGHUP end the run as a [`Stopper`] does, in this whole process.
+    /// Has SIGINT, SIGTERM and SIGHUP end the run as a [`Stopper`] does, in this whole process. Those that
+    /// are ignored, as `nohup` has it, stay so.
     ///
     /// # Errors
     ///
     /// If the handlers cannot be installed.
     pub fn stop_on_signals(&mut self) -> io::Result<()> {
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        let ignored = ignored_signals();
+        let taken = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|number| ignored >> (number - 1) & 1 == 0);
+        let mut signals = Signals::new(taken)?;
         self.wires.poll.registry().register(&mut signals, SIGNALS, mio::Interest::READABLE)?;
         self.wires.signals = Some(signals);
         Ok(())
@@ -263,6 +266,14 @@ impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
+}
+
+/// The signals that this process ignores, signal 1 in the lowest bit. None where the system has no such
+/// file.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// Random bytes from the operating system, such as the seed of a new [`Identity`].

@@ -76,6 +76,11 @@ impl Program {
     pub fn with_home(arguments: &str, home: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_msp"));
         command.args(arguments.split_whitespace()).arg("--no-broadcast");
+        Self::spawn(&mut command, home)
+    }
+
+    /// Any command, with this home directory and no other environment.
+    pub fn spawn(command: &mut Command, home: &Path) -> Self {
         command.env_clear().env("HOME", home);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
