@@ -19,29 +19,45 @@ pub(crate) struct Daemon<'a> {
     node: u8,
     instance: Directory,
     sid: String,
-    _server: Process,
+    server: Option<Process>,
 }
 
 impl<'a> Daemon<'a> {
     pub(crate) fn start(lab: &'a Lab, node: u8) -> Self {
+        Self::start_with(lab, node, "")
+    }
+
+    /// With more lines in its configuration.
+    pub(crate) fn start_with(lab: &'a Lab, node: u8, settings: &str) -> Self {
         let instance = Directory::new();
-        std::fs::write(
-            instance.join("serval.conf"),
-            "interfaces.0.match=left,right\n\
+        let common = "interfaces.0.match=left,right\n\
              interfaces.0.socket_type=dgram\n\
              interfaces.0.type=wifi\n\
              rhizome.enable=0\n\
              log.file.level=NONE\n\
-             log.console.level=INFO\n",
-        )
-        .unwrap();
-        let command = |arguments: &[&str]| command(lab, node, &instance, arguments);
-        run("keyring add", &mut command(&["keyring", "add"])).assert_status("keyring add", 0);
-        let server = Process::start("servald", &mut command(&["start", "foreground"]));
+             log.console.level=INFO\n";
+        std::fs::write(instance.join("serval.conf"), format!("{common}{settings}")).unwrap();
+        let mut daemon = Self { lab, node, instance, sid: String::new(), server: None };
+        daemon.run(&["keyring", "add"]).assert_status("servald keyring add", 0);
+        daemon.serve();
+        let sid = daemon.run(&["id", "self"]).text().lines().find_map(sid_in);
+        daemon.sid = sid.expect("the daemon has an identity");
+        daemon
+    }
+
+    fn serve(&mut self) {
+        let server = self.spawn(&["start", "foreground"]);
         server.error_line("that a link is up", |line| line.contains("is up").then_some(()));
-        let sid = run("id self", &mut command(&["id", "self"])).text().lines().find_map(sid_in);
-        let sid = sid.expect("the daemon has an identity");
-        Self { lab, node, instance, sid, _server: server }
+        self.server = Some(server);
+    }
+
+    /// Ends the daemon and starts it again: with its identity, and nothing that it had learned.
+    pub(crate) fn restart(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.signal("INT");
+            server.finish().assert_status("servald", 0);
+        }
+        self.serve();
     }
 
     pub(crate) fn sid(&self) -> &str {

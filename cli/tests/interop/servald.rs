@@ -83,6 +83,19 @@ fn the_daemon_answers_a_ping_to_its_address() {
     ours.spawn(&["ping", &target]).finish().assert_status("msp ping", 0);
 }
 
+#[test]
+fn we_answer_a_daemon_that_has_started_again() {
+    let Some(lab) = lab("we_answer_a_daemon_that_has_started_again", 2) else { return };
+    let (ours, mut theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    let _listener = ours.listen(&["600"]);
+    for round in 0..3 {
+        theirs.route_to(ours.sid());
+        let ping = theirs.run(&["mdp", "ping", ours.sid(), "2"]);
+        assert!(ping.text().contains(" 2 packets received"), "start {round}: {}", ping.text());
+        theirs.restart();
+    }
+}
+
 /// What goes up from the connector and down from the listener where their standard streams are joined.
 struct Traffic {
     up: Vec<u8>,
@@ -148,6 +161,19 @@ fn standard_streams_join_without_broadcasts() {
     join_ours_to_theirs(&ours, &target, &theirs, 100_000);
 }
 
+#[test]
+fn a_daemon_that_hears_only_broadcasts_gets_everything_by_broadcast() {
+    let Some(lab) = lab("a_daemon_that_hears_only_broadcasts_gets_everything_by_broadcast", 2) else {
+        return;
+    };
+    let ours = Ours::new(&lab, OURS, &[]);
+    let settings = "interfaces.0.prefer_unicast=off\ninterfaces.0.unicast.send=off\n";
+    let theirs = Daemon::start_with(&lab, THEIRS, settings);
+    join_ours_to_theirs(&ours, theirs.sid(), &theirs, 100_000);
+    join_theirs_to_ours(&theirs, &ours, 100_000);
+    assert!(theirs.route_to(ours.sid()).contains("BROADCAST"));
+}
+
 /// `links` TCP connections at once from where `theirs` is not to where it is, or the other way round.
 ///
 /// The end at the daemon is the first to end its direction: its tunnel program takes a connection that both
@@ -205,14 +231,26 @@ fn their_connector_forwards_to_our_listener() {
 }
 
 #[test]
-fn several_connections_share_a_tunnel_with_the_daemon() {
-    let Some(lab) = lab("several_connections_share_a_tunnel_with_the_daemon", 2) else { return };
+fn many_connections_from_the_daemon_share_a_tunnel() {
+    let Some(lab) = lab("many_connections_from_the_daemon_share_a_tunnel", 2) else { return };
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    let server = lab.listen(OURS);
+    let target = format!("--forward={}", server.local_addr().unwrap().port());
+    let _listener = ours.listen(&[&target, "600"]);
+    theirs.route_to(ours.sid());
+    let _connector = theirs.spawn(&["msp", "connect", &format!("--forward={FORWARD}"), ours.sid(), "600"]);
+    assert_forwarded(&lab, THEIRS, server, 10, 50_000);
+}
+
+#[test]
+fn many_connections_to_the_daemon_share_a_tunnel() {
+    let Some(lab) = lab("many_connections_to_the_daemon_share_a_tunnel", 2) else { return };
     let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
     let server = lab.listen(THEIRS);
     let target = format!("--forward={}", server.local_addr().unwrap().port());
     let _listener = theirs.spawn(&["msp", "listen", &target, "600"]);
     let _connector = ours.spawn(&["connect", &format!("--forward={FORWARD}"), theirs.sid(), "600"]);
-    assert_forwarded(&lab, OURS, server, 4, 50_000);
+    assert_forwarded(&lab, OURS, server, 10, 50_000);
 }
 
 #[test]
@@ -259,9 +297,9 @@ fn an_interrupt_of_the_other_end_is_an_error_here() {
     connector.finish().assert_status("our connector", 1);
 }
 
-/// Loses a tenth of the datagrams in both directions, or says that it cannot.
-fn lossy(test: &str, lab: &Lab) -> bool {
-    let lossy = lab.lose(OURS, 10) && lab.lose(THEIRS, 10);
+/// Loses a tenth of the datagrams that each node receives, or says that it cannot.
+fn lossy(test: &str, lab: &Lab, nodes: u8) -> bool {
+    let lossy = (0..nodes).all(|node| lab.lose(node, 10));
     if !lossy {
         skip(test, "no `nft` program, or a kernel without `numgen`");
     }
@@ -272,7 +310,7 @@ fn lossy(test: &str, lab: &Lab) -> bool {
 fn nothing_is_lost_with_their_listener_at_10_percent_loss() {
     const TEST: &str = "nothing_is_lost_with_their_listener_at_10_percent_loss";
     let Some(lab) = lab(TEST, 2) else { return };
-    if !lossy(TEST, &lab) {
+    if !lossy(TEST, &lab, 2) {
         return;
     }
     let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
@@ -284,7 +322,7 @@ fn nothing_is_lost_with_their_listener_at_10_percent_loss() {
 fn nothing_is_lost_with_our_listener_at_10_percent_loss() {
     const TEST: &str = "nothing_is_lost_with_our_listener_at_10_percent_loss";
     let Some(lab) = lab(TEST, 2) else { return };
-    if !lossy(TEST, &lab) {
+    if !lossy(TEST, &lab, 2) {
         return;
     }
     let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
@@ -292,17 +330,34 @@ fn nothing_is_lost_with_our_listener_at_10_percent_loss() {
     assert!(lab.lost(OURS) > 0 && lab.lost(THEIRS) > 0, "nothing was lost on the way");
 }
 
-#[test]
-fn two_of_ours_meet_through_a_daemon_between_them() {
-    let Some(lab) = lab("two_of_ours_meet_through_a_daemon_between_them", 3) else { return };
-    let (here, between, there) = (Ours::new(&lab, 0, &[]), Daemon::start(&lab, 1), Ours::new(&lab, 2, &[]));
-    let traffic = Traffic::new(300_000);
+#[track_caller]
+fn join_ours_to_ours(here: &Ours<'_>, between: &Daemon<'_>, there: &Ours<'_>, length: usize) {
+    let traffic = Traffic::new(length);
     let mut listener = there.listen(&["600"]);
     listener.feed(traffic.down.clone());
     between.route_to(there.sid());
     let mut connector = here.spawn(&["connect", there.sid(), "600"]);
     connector.feed(traffic.up.clone());
     traffic.assert_arrived(listener, connector);
+}
+
+#[test]
+fn two_of_ours_meet_through_a_daemon_between_them() {
+    let Some(lab) = lab("two_of_ours_meet_through_a_daemon_between_them", 3) else { return };
+    let (here, between, there) = (Ours::new(&lab, 0, &[]), Daemon::start(&lab, 1), Ours::new(&lab, 2, &[]));
+    join_ours_to_ours(&here, &between, &there, 300_000);
+}
+
+#[test]
+fn nothing_is_lost_over_two_lossy_hops() {
+    const TEST: &str = "nothing_is_lost_over_two_lossy_hops";
+    let Some(lab) = lab(TEST, 3) else { return };
+    if !lossy(TEST, &lab, 3) {
+        return;
+    }
+    let (here, between, there) = (Ours::new(&lab, 0, &[]), Daemon::start(&lab, 1), Ours::new(&lab, 2, &[]));
+    join_ours_to_ours(&here, &between, &there, 200_000);
+    assert!((0..3).all(|node| lab.lost(node) > 0), "nothing was lost on the way");
 }
 
 #[test]
