@@ -6,6 +6,7 @@ mod args;
 mod connect;
 mod demo;
 mod failure;
+mod help;
 mod id;
 mod identity;
 mod listen;
