@@ -6,7 +6,6 @@ mod args;
 mod connect;
 mod demo;
 mod failure;
-mod help;
 mod id;
 mod identity;
 mod listen;
