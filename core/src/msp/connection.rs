@@ -350,7 +350,8 @@ impl Connection {
         }
         let (newest, minimum) = (self.send.newest(), self.round_trip.minimum());
         if let Some(bound) = self.congestion.on_acknowledged(acknowledged.count, ack, newest, minimum) {
-            self.round_trip.sample(now, bound);
+            // A reader that paused for minutes must not leave a timeout of minutes behind.
+            self.round_trip.sample(now, bound.min(self.round_trip.timeout() * 2));
         }
         self.set_pace();
     }

@@ -20,6 +20,8 @@ use core::time::Duration;
 /// were resent in vain.
 const REORDERING_FRACTION: u32 = 4;
 const MAX_REORDERING: u32 = 8;
+/// Transmissions after which a segment that is lost alone is no longer blamed on the link.
+const MAX_LOST_AGAIN: u32 = 6;
 /// Peers and runtimes delay acknowledgments by about this much.
 const ACK_DELAY: Duration = Duration::from_millis(5);
 
@@ -224,10 +226,13 @@ impl SendBuffer {
             return Loss::None;
         };
         if now >= self.timer_start + round_trip.timeout() {
+            // The path works, only this one was lost again. If it seems to be lost time after time, the peer's
+            // application does not read: it repeats its acknowledgment just the same.
+            let lost_again = self.arrived_beyond > 0 && first.transmissions < MAX_LOST_AGAIN;
             self.timer_start = now;
             self.mark_lost(1, now);
-            if self.arrived_beyond > 0 {
-                return Loss::Fast; // the path works, only this one was lost again
+            if lost_again {
+                return Loss::Fast;
             }
             self.recovery = Recovery::Timeout { end: self.newest(), group: 1 };
             return Loss::Timeout;
@@ -262,7 +267,8 @@ impl SendBuffer {
         let index =
             if self.lost > 0 { self.segments.iter().position(|segment| segment.lost)? } else { self.sent };
         let seq = self.base + index as u16;
-        if self.sent == 0 {
+        // While the first segment is known to be lost, the timer does not run.
+        if index == 0 {
             self.timer_start = now;
         }
         let segment = self.segments.get_mut(index)?;
