@@ -381,3 +381,38 @@ fn a_node_alone_searches_less_and_less_often() {
     scripted.run(ms(50_000));
     assert_eq!(scripted.sent.len(), 20, "then every 5 s");
 }
+
+#[test]
+fn a_twin_of_a_neighbour_that_proved_its_key_does_not_take_its_place() {
+    let mut scripted = Scripted::up();
+    let daemon = scripted.daemon.sid();
+    let mut twin = *daemon.as_bytes();
+    twin[31] ^= 1;
+    let twin = Sid::new(twin);
+    let short = Address::Prefix(&daemon.as_bytes()[..6]);
+    let sealed = scripted.seal(Port::from(300), Port::from(300), b"mine");
+    let destination = Address::Whole(scripted.node.sid());
+    for (twin_is_there, header) in [(false, scripted.header(None)), (true, scripted.header(None))] {
+        if twin_is_there {
+            scripted.receive(Header { sender: Address::Whole(twin), ..header }, &[]);
+            let me = Address::Whole(scripted.node.sid());
+            let record = linkstate::Repr {
+                interface: Some(0),
+                unicast: true,
+                ..linkstate::Repr::new(Address::Sender, Some(me))
+            };
+            let mut payload = vec![0x05];
+            record.emit(&mut payload);
+            let frame = scripted.frame(Route::Neighbours, Protection::Clear, &[]);
+            scripted.receive(
+                Header { sender: Address::Whole(twin), ..header },
+                &[Frame { payload: &payload, ..frame }],
+            );
+        }
+        let frame = scripted.frame(Route::Neighbours, Protection::Encrypted, &[]);
+        let frame = Frame { route: Route::Neighbour { destination }, payload: &sealed, ..frame };
+        scripted.receive(Header { sender: short, ..header }, &[frame]);
+        let datagram = scripted.node.poll_datagram().unwrap();
+        assert_eq!((datagram.from.sid, &datagram.payload[..]), (daemon, &b"mine"[..]));
+    }
+}

@@ -58,17 +58,17 @@ impl Node {
         self.best_known(matching(&self.neighbours, prefix).chain(self.directory.matching(prefix)))
     }
 
-    /// The one of these that is known best: anyone can make up a SID that looks like another's. `None` if
-    /// there are several.
+    /// The one of these that is meant: one that proved its key, since anyone can make up a SID that looks
+    /// like another's; else a neighbour. `None` if there are several.
     pub(super) fn best_known(&self, sids: impl Iterator<Item = Sid>) -> Option<Sid> {
-        let mut best: Option<(Option<Standing>, Sid)> = None;
+        let mut best: Option<(Option<bool>, Sid)> = None;
         let mut ambiguous = false;
         for sid in sids {
-            let standing = self.neighbours.get(&sid).map(|neighbour| neighbour.standing);
+            let rank = self.neighbours.get(&sid).map(|it| it.standing == Standing::Authentic);
             match best {
-                Some((other, _)) if standing < other => {}
-                Some((other, twin)) if standing == other => ambiguous |= sid != twin,
-                _ => (best, ambiguous) = (Some((standing, sid)), false),
+                Some((other, _)) if rank < other => {}
+                Some((other, twin)) if rank == other => ambiguous |= sid != twin,
+                _ => (best, ambiguous) = (Some((rank, sid)), false),
             }
         }
         best.filter(|_| !ambiguous).map(|(_, sid)| sid)
@@ -90,7 +90,7 @@ impl Node {
         let Some(broadcast) = self.interfaces.get(usize::from(interface.0)).map(|it| it.broadcast) else {
             return;
         };
-        let sequence = self.frame_counter.count() as u8;
+        let sequence = self.frame_counter.count_announcement() as u8;
         let frame = overlay::Frame {
             source: None,
             route: Route::Neighbours,

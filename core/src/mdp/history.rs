@@ -8,13 +8,22 @@ use core::time::Duration;
 /// counts anew. Peers give a packet up after 1 s.
 const STALE: Duration = Duration::from_millis(1200);
 
+/// Numbers that a stream has at most skipped if the one after a leap is followed by one this near.
+const NEAR: u8 = 16;
+
 /// The last 64 of a stream of 8-bit sequence numbers (`spec/30` sections 2 and 3). A number that is not
 /// among them, older or newer, is new.
+///
+/// One that lies 64 to 127 back is either late, or the stream has leapt ahead. Which one shows when the next
+/// packet comes; until then it changes nothing, since a single late one must not make all that came since look
+/// new.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct History {
     newest: u8,
     /// Bit `k`: the number `newest - k` was received. 0: none was.
     received: u64,
+    /// The last number, if it was so far off, and when it came.
+    astray: Option<(u8, Instant)>,
     /// When a number was new last.
     accepted: Instant,
 }
@@ -23,18 +32,28 @@ impl History {
     /// Whether `sequence` was received before.
     pub(super) fn is_duplicate(&self, now: Instant, sequence: u8) -> bool {
         let behind = self.newest.wrapping_sub(sequence);
-        behind < 64 && self.received >> behind & 1 != 0 && !self.is_stale(now)
+        let received = behind < 64 && self.received >> behind & 1 != 0;
+        (received || self.astray.is_some_and(|(astray, _)| astray == sequence)) && !self.is_stale(now)
     }
 
     /// Notes that `sequence` was received; gives how many numbers before it were skipped.
     pub(super) fn record(&mut self, now: Instant, sequence: u8) -> u8 {
         let behind = self.newest.wrapping_sub(sequence);
-        let restarted = behind < 64 && self.is_stale(now);
+        let restarted = behind < 128 && self.is_stale(now);
+        let astray = self.astray.take();
         let mut skipped = 0;
         if self.received == 0 || restarted {
             (self.newest, self.received) = (sequence, 1);
         } else if behind < 64 {
             self.received |= 1 << behind;
+        } else if behind < 128 {
+            let earlier = astray.filter(|(_, at)| *at < now);
+            let ahead = earlier.map_or(0, |(astray, _)| sequence.wrapping_sub(astray));
+            if !(1..=NEAR).contains(&ahead) {
+                self.astray = Some((sequence, now));
+                return 0;
+            }
+            (self.newest, self.received) = (sequence, 1 | 1 << ahead);
         } else {
             let ahead = behind.wrapping_neg();
             skipped = ahead - 1;
@@ -47,7 +66,7 @@ impl History {
 
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
-        self.received = 0;
+        (self.received, self.astray) = (0, None);
     }
 
     /// What to acknowledge, `None` if nothing was received.
@@ -80,7 +99,7 @@ mod tests {
         assert_eq!(history(&[1, 2, 3, 4, 5, 6]).ack(), Some(Ack { sequence: 6, mask: 0x1f }));
         assert_eq!(history(&[254, 0, 1]).ack(), Some(Ack { sequence: 1, mask: 0b101 }));
         assert_eq!(history(&[3, 1]).ack(), Some(Ack { sequence: 3, mask: 0b10 }));
-        assert_eq!(history(&[10, 200]).ack(), Some(Ack { sequence: 200, mask: 0 }), "a jump clears");
+        assert_eq!(history(&[10, 100]).ack(), Some(Ack { sequence: 100, mask: 0 }), "a leap clears");
     }
 
     #[test]
@@ -93,10 +112,26 @@ mod tests {
     }
 
     #[test]
+    fn one_late_number_changes_nothing_and_two_are_a_leap() {
+        let mut history = history(&[100, 101, 102]);
+        assert!(!history.is_duplicate(NOW, 20));
+        history.record(NOW, 20);
+        assert!(history.is_duplicate(NOW, 20) && history.is_duplicate(NOW, 101));
+        history.record(NOW, 103);
+        history.record(NOW, 21);
+        assert_eq!(history.ack(), Some(Ack { sequence: 103, mask: 0b111 }), "both were late");
+        history.record(NOW, 23);
+        assert_eq!(history.ack(), Some(Ack { sequence: 103, mask: 0b111 }), "both were in one packet");
+        history.record(NOW + Duration::from_micros(1), 25);
+        assert_eq!(history.ack(), Some(Ack { sequence: 25, mask: 0b10 }), "one after the other");
+        assert!(!history.is_duplicate(NOW, 101));
+    }
+
+    #[test]
     fn counts_what_was_skipped() {
         let mut history = History::default();
-        let skipped = [5, 6, 9, 7, 73, 72].map(|sequence| history.record(NOW, sequence));
-        assert_eq!(skipped, [0, 0, 2, 0, 63, 0]);
+        let skipped = [5, 6, 9, 7, 73, 72, 120].map(|sequence| history.record(NOW, sequence));
+        assert_eq!(skipped, [0, 0, 2, 0, 63, 0, 46]);
     }
 
     #[test]

@@ -20,15 +20,17 @@ const PROMPT: Duration = Duration::from_millis(5);
 /// So many announcements to a neighbour that does not hear us yet come five times as often.
 const EAGER_ANNOUNCEMENTS: u8 = 5;
 
-/// How a neighbour came to be known. Those that are worth more cannot be displaced by others.
+/// How well a neighbour is known. Those that are known better cannot be displaced by others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Standing {
     /// A packet named it.
     Heard,
-    /// It reports that it hears us.
+    /// A packet said that it hears us.
     Confirmed,
-    /// It sealed a datagram with its key, or is at an address that the user configured.
-    Trusted,
+    /// It is at an address that the user configured.
+    Configured,
+    /// It sealed a datagram, so the SID is its own.
+    Authentic,
 }
 
 /// One way in which the neighbour is heard: by one transport.
@@ -207,6 +209,7 @@ impl Neighbour {
         let news = !self.is_up(now);
         self.outbound = Some(Outbound { interface, transport, until: now + expiry });
         self.standing = self.standing.max(Standing::Confirmed);
+        self.outbox.set_confirmed(true);
         let number = match transport {
             Transport::Unicast => &mut self.unicast_number,
             Transport::Broadcast => broadcast_number,
@@ -309,7 +312,9 @@ impl Neighbour {
     ) -> Option<Report> {
         let best = self.best_inbound(now, config.expiry);
         if announcement == Announcement::Whole {
-            let eager = !self.is_up(now) && self.announced < EAGER_ANNOUNCEMENTS;
+            let up = self.is_up(now);
+            self.outbox.set_confirmed(up);
+            let eager = !up && self.announced < EAGER_ANNOUNCEMENTS;
             self.announce_at = now + if eager { config.tick / 5 } else { config.tick };
             self.announced = self.announced.saturating_add(1);
         }

@@ -24,7 +24,11 @@ const HISTORY: u64 = 48;
 const MAX_BEHIND: u64 = 240;
 /// Frames that can wait for their acknowledgment; the oldest is given up for a new one.
 const MAX_IN_FLIGHT: usize = 512;
-/// A packet is lost when one sent this much later was acknowledged and it was not.
+/// Frames that are sent with each announcement to a neighbour that may not hear us: fewer than a receiver tells
+/// apart, as they go out in several ways at once.
+const MAX_UNCONFIRMED: usize = 32;
+/// A packet is lost when one sent this much later was acknowledged and it was not, and a round trip has
+/// passed.
 const REORDERING: u64 = 3;
 /// Resend delay before there is a measurement. Longer than the 333 ms in which the reference daemon
 /// acknowledges until it has measurements of its own.
@@ -60,7 +64,10 @@ struct InFlight {
     packet: Option<PacketNumber>,
     sent: Instant,
     attempts: u8,
+    /// The packet in which it was sent last did not arrive.
     lost: bool,
+    /// An earlier one may have.
+    doubtful: bool,
 }
 
 /// A frame that can be sent now.
@@ -77,10 +84,10 @@ pub(super) enum Slot {
 pub(super) struct Outbox {
     unsent: VecDeque<Frame>,
     in_flight: VecDeque<InFlight>,
-    /// How many of these are known to be lost.
-    lost: usize,
-    /// None of the others is to be sent again before this; `None`: nor at any time.
+    /// None of these is to be sent again before this; `None`: nor at any time.
     quiet_until: Option<Instant>,
+    /// How many frames may be sent for the first time; `None`: any number, as the neighbour hears us.
+    budget: Option<usize>,
     round_trip: RoundTrip,
     /// The number of the node's next frame, as far as known.
     next_frame: u64,
@@ -91,8 +98,8 @@ impl Outbox {
         Self {
             unsent: VecDeque::new(),
             in_flight: VecDeque::new(),
-            lost: 0,
             quiet_until: None,
+            budget: Some(MAX_UNCONFIRMED),
             round_trip: RoundTrip::new(),
             next_frame: 0,
         }
@@ -117,8 +124,7 @@ impl Outbox {
             .front()
             .is_some_and(|entry| self.in_flight.len() > MAX_IN_FLIGHT || old(&entry.frame))
         {
-            let given_up = self.in_flight.pop_front();
-            self.lost -= usize::from(given_up.is_some_and(|entry| entry.lost));
+            self.in_flight.pop_front();
         }
         let before = self.unsent.len();
         while self.unsent.front().is_some_and(old) {
@@ -129,14 +135,23 @@ impl Outbox {
 
     /// The frame to send next: repairs come first.
     pub(super) fn next(&mut self, now: Instant) -> Option<Slot> {
-        if self.lost > 0 || self.quiet_until.is_some_and(|at| at <= now) {
+        if self.quiet_until.is_some_and(|at| at <= now) {
             let due = |entry: &InFlight| self.resend_at(entry).is_some_and(|at| at <= now);
             if let Some(index) = self.in_flight.iter().position(due) {
                 return Some(Slot::InFlight(index));
             }
             self.survey();
         }
-        (!self.unsent.is_empty()).then_some(Slot::Unsent)
+        self.may_send().then_some(Slot::Unsent)
+    }
+
+    /// Whether the neighbour hears us. If not, some frames may be sent all the same.
+    pub(super) fn set_confirmed(&mut self, confirmed: bool) {
+        self.budget = (!confirmed).then_some(MAX_UNCONFIRMED);
+    }
+
+    fn may_send(&self) -> bool {
+        !self.unsent.is_empty() && self.budget != Some(0)
     }
 
     /// The frame in `slot`, and its number if it has one that the neighbour still knows.
@@ -155,13 +170,15 @@ impl Outbox {
         let attempts = match slot {
             Slot::Unsent => {
                 let Some(frame) = self.unsent.pop_front() else { return };
-                let entry = InFlight { frame, number, packet, sent: now, attempts: 0, lost: false };
+                let entry =
+                    InFlight { frame, number, packet, sent: now, attempts: 0, lost: false, doubtful: false };
                 self.in_flight.push_back(entry);
+                self.budget = self.budget.map(|budget| budget.saturating_sub(1));
                 0
             }
             Slot::InFlight(index) => {
                 let Some(entry) = self.in_flight.get_mut(index) else { return };
-                self.lost -= usize::from(entry.lost);
+                entry.doubtful |= !entry.lost;
                 (entry.number, entry.packet, entry.sent, entry.lost) = (number, packet, now, false);
                 entry.attempts = entry.attempts.saturating_add(1).min(MAX_BACKOFF);
                 entry.attempts
@@ -178,7 +195,7 @@ impl Outbox {
         if u64::from(behind) >= MAX_BEHIND {
             return; // not one of the last packets: an acknowledgment from before a restart
         }
-        let round_trip = &mut self.round_trip;
+        let (mut total, mut count) = (Duration::ZERO, 0);
         self.in_flight.retain_mut(|entry| {
             let packet = entry.packet.filter(|packet| packet.transport == last.transport);
             let Some(age) = packet.and_then(|packet| newest.checked_sub(packet.number)) else { return true };
@@ -187,35 +204,40 @@ impl Outbox {
                 1..=32 => ack.mask >> (age - 1) & 1 != 0,
                 _ => return true,
             };
-            if received && age == 0 {
-                round_trip.sample(now, now - entry.sent);
+            if received {
+                total += now - entry.sent;
+                count += 1;
             }
             entry.lost |= !received && age >= REORDERING;
             !received
         });
+        if count > 0 {
+            self.round_trip.sample(now, total / count);
+        }
         self.survey();
     }
 
     /// When there may be something to send: `Some(Instant::ZERO)` if there is now.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let now = self.lost > 0 || !self.unsent.is_empty();
-        if now { Some(Instant::ZERO) } else { self.quiet_until }
+        if self.may_send() { Some(Instant::ZERO) } else { self.quiet_until }
     }
 
     /// Looks through the frames in flight, so that this need not be done for each packet.
     fn survey(&mut self) {
-        self.lost = self.in_flight.iter().filter(|entry| entry.lost).count();
-        let others = self.in_flight.iter().filter(|entry| !entry.lost);
-        self.quiet_until = others.filter_map(|entry| self.resend_at(entry)).min();
+        self.quiet_until = self.in_flight.iter().filter_map(|entry| self.resend_at(entry)).min();
     }
 
     /// When the frame is to be sent again. Never if nobody knows whether it arrived, and the neighbour would
     /// take it for a new one.
     fn resend_at(&self, entry: &InFlight) -> Option<Instant> {
-        if entry.lost {
-            return Some(Instant::ZERO);
+        if !self.is_recent(entry) && (entry.doubtful || !entry.lost) {
+            return None;
         }
-        self.is_recent(entry).then(|| entry.sent + self.resend_delay() * (1 << entry.attempts))
+        if entry.lost {
+            // Unless round trips vary so much that packets overtake each other.
+            return Some(entry.sent + self.round_trip.smoothed()? + self.round_trip.variation() * 4);
+        }
+        Some(entry.sent + self.resend_delay() * (1 << entry.attempts))
     }
 
     /// The neighbour knows the frame by its number, if it came.
@@ -247,6 +269,7 @@ mod tests {
     /// An outbox from which frames 0, 1, ... were sent at time 0 in the packets `first`, `first + 1`, ...
     fn sent(first: u64, count: u64) -> Outbox {
         let mut outbox = Outbox::new();
+        outbox.set_confirmed(true);
         for number in 0..count {
             let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
             outbox.push(Frame { destination, protection, payload: Vec::new(), queued: at(0) });
@@ -272,8 +295,9 @@ mod tests {
         let mut outbox = sent(250, 8);
         // 250 came, 251 to 253 and 255 did not, 254 and 256 came, 257 is under way: 256 is 0 on the wire.
         outbox.acknowledge(at(10), packet(257), Ack { sequence: 0, mask: 0b10_0010 });
-        assert_eq!(resend(&mut outbox, at(10), 258), [1, 2, 3]);
-        assert_eq!(resend(&mut outbox, at(10), 261), [0; 0]);
+        // A round trip is 10 ms, give or take 5.
+        assert_eq!((resend(&mut outbox, at(29), 258), outbox.deadline()), (Vec::new(), Some(at(30))));
+        assert_eq!(resend(&mut outbox, at(30), 258)[..3], [1, 2, 3]);
     }
 
     #[test]
@@ -288,6 +312,15 @@ mod tests {
         assert_eq!(outbox.in_flight.len(), 2, "another stream");
         outbox.acknowledge(at(401), packet(303), Ack { sequence: 303_u64 as u8, mask: u32::MAX });
         assert_eq!(outbox.in_flight.len(), 0);
+    }
+
+    #[test]
+    fn an_acknowledgment_of_what_was_not_sent_yet_means_nothing() {
+        let mut outbox = sent(300, 300);
+        let next = PacketNumber { transport: UNICAST, number: 600 };
+        outbox.acknowledge(at(10), packet(599), Ack { sequence: next.number as u8, mask: u32::MAX });
+        assert_eq!(outbox.in_flight.len(), 300);
+        assert!(outbox.in_flight.iter().all(|entry| !entry.lost));
     }
 
     #[test]
@@ -329,12 +362,28 @@ mod tests {
         outbox.expire(at(1), Duration::from_secs(1), HISTORY + 1);
         assert_eq!(resend(&mut outbox, at(400), 304), [2, 3], "what has fallen behind may have come");
         outbox.acknowledge(at(401), packet(305), Ack { sequence: 303_u64 as u8, mask: 0b10 });
-        let slot = outbox.next(at(401)).unwrap();
+        assert_eq!(outbox.next(at(401)), None, "it may still come");
+        let slot = outbox.next(at(2000)).unwrap();
         assert_eq!(slot, Slot::InFlight(0), "the first did not come, the second did");
         assert_eq!(outbox.get(slot).unwrap().1, None, "it needs a new number");
-        outbox.sent(at(401), slot, HISTORY + 2, Some(packet(306)));
-        outbox.expire(at(402), Duration::from_secs(1), HISTORY + 3);
+        outbox.sent(at(999), slot, HISTORY + 2, Some(packet(306)));
+        outbox.expire(at(999), Duration::from_secs(1), HISTORY + 3);
         assert_eq!(outbox.get(slot).unwrap().1, Some(HISTORY + 2));
+    }
+
+    #[test]
+    fn few_frames_are_sent_to_a_neighbour_that_may_not_hear_them() {
+        let mut outbox = sent(300, 32);
+        let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
+        for _ in 0..2 {
+            outbox.push(Frame { destination, protection, payload: Vec::new(), queued: at(0) });
+        }
+        outbox.budget = Some(1);
+        assert_eq!((outbox.next(at(0)), outbox.deadline()), (Some(Slot::Unsent), Some(at(0))));
+        outbox.sent(at(0), Slot::Unsent, 32, None);
+        assert_eq!((outbox.next(at(0)), outbox.deadline()), (None, Some(at(400))));
+        outbox.set_confirmed(false);
+        assert_eq!(outbox.next(at(0)), Some(Slot::Unsent));
     }
 
     #[test]

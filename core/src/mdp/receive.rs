@@ -105,18 +105,20 @@ impl Node {
     /// Whether `sid` is a neighbour now. A flood of strangers displaces only strangers.
     fn admit(&mut self, sid: Sid, arrival: &Arrival) -> bool {
         let is_peer = self.is_peer(arrival.interface, arrival.from);
-        let standing = if is_peer { Standing::Trusted } else { Standing::Heard };
+        let standing = if is_peer { Standing::Configured } else { Standing::Heard };
         if let Some(neighbour) = self.neighbours.get_mut(&sid) {
             if neighbour.standing < standing {
                 neighbour.standing = standing;
             }
             return true;
         }
-        let strangers = self.neighbours.values().filter(|neighbour| neighbour.standing == Standing::Heard);
-        let here = strangers.filter(|stranger| stranger.is_at_host(arrival.from));
-        if standing == Standing::Heard && here.clone().count() >= MAX_STRANGERS {
-            let oldest = here.min_by_key(|stranger| stranger.heard()).map(|stranger| stranger.sid);
-            oldest.map(|oldest| self.neighbours.remove(&oldest));
+        let is_stranger = |it: &&Neighbour| {
+            matches!(it.standing, Standing::Heard | Standing::Configured) && it.is_at_host(arrival.from)
+        };
+        let strangers = self.neighbours.values().filter(is_stranger);
+        if strangers.clone().count() >= MAX_STRANGERS {
+            let least = strangers.min_by_key(|it| (it.standing, it.heard())).map(|it| it.sid);
+            least.map(|least| self.neighbours.remove(&least));
         } else if self.neighbours.len() >= self.config.max_neighbours {
             let least = self.neighbours.values().min_by_key(|it| (it.standing, it.heard()));
             let Some(least) = least.filter(|it| it.standing < standing || it.standing == Standing::Heard)
@@ -169,7 +171,14 @@ impl Node {
                 None => Outcome::Unusable,
             };
             match (outcome, frame.sequence, self.neighbours.get_mut(&sender)) {
-                (Outcome::Unusable, ..) => damaged = true,
+                (Outcome::Unusable, _, neighbour) => {
+                    damaged = true;
+                    let doubtful = neighbour.is_some_and(|it| it.standing != Standing::Authentic);
+                    if let (true, Address::Prefix(prefix)) = (doubtful, packet.header().sender) {
+                        // Perhaps another one is meant, which looks like this one.
+                        self.note_question(prefix);
+                    }
+                }
                 (Outcome::Done, Some(sequence), Some(neighbour)) => {
                     neighbour.frames.record(self.now, sequence);
                 }
@@ -274,7 +283,7 @@ impl Node {
                 self.directory.learn_route(self.now, source, sender, false);
             }
         } else if let Some(neighbour) = self.neighbours.get_mut(&sender) {
-            neighbour.standing = Standing::Trusted;
+            neighbour.standing = Standing::Authentic;
         }
     }
 

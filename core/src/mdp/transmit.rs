@@ -17,9 +17,11 @@ use core::ops::Bound;
 const PREFIX_LEN: usize = 6;
 /// Broadcasts at the pace of ticks before a node alone slows down.
 const EAGER_SEARCHES: u8 = 10;
-/// The second frame is this far from the first, which clears what neighbours remember of an earlier run
-/// (`spec/30` section 3).
-const RESYNC: u64 = 65;
+/// Neighbours may remember the last 64 frames of an earlier run and drop those that happen to be numbered the
+/// same (`spec/30` section 3). The first announcements leave them behind by skipping this many numbers each.
+/// One leap would do, too, but after that a late copy from before it would pass for new.
+const SKIPPED: u64 = 24;
+const SKIPPING_ANNOUNCEMENTS: u8 = 3;
 
 impl Node {
     /// The next packet to send, written to `buffer`, which is cleared first. `None`: nothing now. A packet
@@ -170,19 +172,29 @@ impl Interface {
 #[derive(Debug)]
 pub(super) struct FrameCounter {
     next: u64,
-    is_first: bool,
+    /// Announcements that skip numbers.
+    skipping: u8,
 }
 
 impl FrameCounter {
     pub(super) const fn new(first: u64) -> Self {
-        Self { next: first, is_first: true }
+        Self { next: first, skipping: SKIPPING_ANNOUNCEMENTS }
     }
 
     /// The number of a frame to be sent for the first time.
-    pub(super) fn count(&mut self) -> u64 {
+    pub(super) const fn count(&mut self) -> u64 {
         let number = self.next;
-        self.next += if self.is_first { RESYNC } else { 1 };
-        self.is_first = false;
+        self.next += 1;
+        number
+    }
+
+    /// The number of a frame that holds no datagram of a user.
+    pub(super) const fn count_announcement(&mut self) -> u64 {
+        let number = self.count();
+        if self.skipping > 0 {
+            self.skipping -= 1;
+            self.next += SKIPPED;
+        }
         number
     }
 }
@@ -258,7 +270,11 @@ impl Writer<'_> {
         if self.buffer.len() + length > self.mtu {
             return None;
         }
-        let number = number.unwrap_or_else(|| self.counter.count());
+        let number = match number {
+            Some(number) => number,
+            None if frame.ack_soon => self.counter.count(),
+            None => self.counter.count_announcement(),
+        };
         overlay::Frame { sequence: Some(number as u8), ..frame }.emit(Encapsulation::Multiple, self.buffer);
         self.context = context;
         Some(number)
