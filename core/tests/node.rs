@@ -208,7 +208,7 @@ fn bulk_is_delivered_in_full_windows_without_stalls() {
     let received = received(&mesh, 1, 1024);
     let again = received.values().filter(|count| **count > 1).count();
     assert!(again <= 5, "{again} delivered again, under a new number");
-    assert!(received.len() > 4800, "{} of 5120, of which 4608 are not lost at first", received.len());
+    assert!(received.len() > 4950, "{} of 5120, of which 4608 are not lost at first", received.len());
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn corruption_changes_no_datagram() {
         let (twice, unauthentic) = bad_link(seed(70) + round, 10);
         sum = (sum.0 + twice, sum.1 + unauthentic);
     }
-    assert!(sum.0 < 100, "{} of 1600 came twice", sum.0);
+    assert!(sum.0 < 320, "{} of 1600 came twice", sum.0);
     assert!(sum.1 > 40, "corruption was seen: {}", sum.1);
 }
 

@@ -77,6 +77,27 @@ fn frames_that_ask_for_it_are_acknowledged_soon_and_gaps_at_once() {
 }
 
 #[test]
+fn packets_that_come_all_at_once_are_all_acknowledged() {
+    let mut scripted = Scripted::up();
+    scripted.receive(scripted.header(Some(0)), &[]);
+    scripted.run(ms(500));
+    scripted.sent.clear();
+    for sequence in (1..=100).filter(|sequence| sequence % 10 != 0) {
+        scripted.receive(scripted.header(Some(sequence)), &[]);
+    }
+    scripted.drain();
+    let mut acknowledged: Vec<u8> = Vec::new();
+    for ack in scripted.acks() {
+        let earlier = (0..32).filter(|bit| ack.mask >> bit & 1 != 0).map(|bit| ack.sequence - 1 - bit);
+        acknowledged.extend(earlier.chain([ack.sequence]));
+    }
+    acknowledged.sort_unstable();
+    acknowledged.dedup();
+    assert_eq!(acknowledged, (0..=99).filter(|it| *it == 0 || it % 10 != 0).collect::<Vec<_>>());
+    assert_eq!(scripted.frames().len(), 1, "in one message");
+}
+
+#[test]
 fn numbers_go_on_where_the_neighbour_saw_the_last_ones() {
     let mut scripted = Scripted::new();
     scripted.receive(scripted.header(None), &[]);

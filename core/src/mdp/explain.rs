@@ -1,7 +1,7 @@
 //! Please-explain: asking what an abbreviated address means, and answering (`spec/30` section 5).
 
 use super::directory::matching;
-use super::neighbour::Standing;
+use super::neighbour::{Neighbour, Standing};
 use super::node::{Destination, Loose, Node, Transmit};
 use super::{Identity, InterfaceId};
 use crate::wire::address::{Address, Context, explain_items};
@@ -81,6 +81,9 @@ impl Node {
             return;
         }
         self.curious_until = self.now + PATIENCE;
+        // To a neighbour, a question outside of the numbered packets looks as if we had started again.
+        let is_meant = |it: &&Neighbour| it.standing == Standing::Authentic && it.is_at(interface, from);
+        let sender = sender.or(self.neighbours.values().find(is_meant).map(|it| it.sid));
         if let Some(neighbour) = sender.and_then(|sid| self.neighbours.get_mut(&sid)) {
             if neighbour.explain.len() + self.question.len() <= MAX_EXPLAIN {
                 neighbour.explain.extend_from_slice(&self.question);

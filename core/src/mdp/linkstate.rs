@@ -9,15 +9,19 @@ use crate::wire::linkstate::Repr;
 use alloc::vec::Vec;
 
 /// Writes the records of an announcement to the neighbour `to`, with its address as in `written`.
-pub(super) fn emit(written: Address<'_>, announcement: Announcement, report: Report, buffer: &mut Vec<u8>) {
+pub(super) fn emit(written: Address<'_>, announcement: Announcement, report: &Report, buffer: &mut Vec<u8>) {
     let hears = Repr {
         interface: Some(report.peer_interface),
         broadcast: report.transport == Transport::Broadcast,
         unicast: report.transport == Transport::Unicast,
-        ack: report.ack,
         ..Repr::new(Address::Sender, Some(written))
     };
-    hears.emit(buffer);
+    if report.acks.is_empty() {
+        hears.emit(buffer);
+    }
+    for ack in &report.acks {
+        Repr { ack: Some(*ack), ..hears }.emit(buffer);
+    }
     if announcement == Announcement::Whole {
         // "I use this link": makes the neighbour acknowledge promptly.
         let uses = Repr { drop_rate: Some(0), ..Repr::new(written, Some(Address::Sender)) };

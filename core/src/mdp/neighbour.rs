@@ -14,6 +14,10 @@ use smallvec::SmallVec;
 const MAX_LINKS: usize = 4;
 /// An acknowledgment is due at once after this many packets: half of what it can hold (`spec/50` section 4).
 const PACKETS_PER_ACK: u8 = 16;
+/// Packets that one acknowledgment covers (`spec/50` section 2).
+const PACKETS_COVERED: u8 = 32;
+/// Acknowledgments that are kept while packets come faster than they are answered, as in batches.
+const MAX_OLDER_ACKS: usize = 6;
 /// The first announcement to a new neighbour, and the report that it is heard in another way, wait this
 /// long for what else there is to say.
 const PROMPT: Duration = Duration::from_millis(5);
@@ -40,6 +44,8 @@ struct Inbound {
     history: History,
     /// Packets, lost ones included, since the last acknowledgment.
     unreported: u8,
+    /// The same, since the last one that was kept for later.
+    uncovered: u8,
 }
 
 /// The neighbour's interface as it is heard on one of ours.
@@ -72,12 +78,12 @@ struct Outbound {
 }
 
 /// How the neighbour is heard best, which is what it is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Report {
-    pub(super) interface: InterfaceId,
     pub(super) peer_interface: u8,
     pub(super) transport: Transport,
-    pub(super) ack: Option<Ack>,
+    /// Acknowledgments, the newest last.
+    pub(super) acks: SmallVec<[Ack; MAX_OLDER_ACKS + 1]>,
 }
 
 /// Which link-state records are due.
@@ -104,6 +110,8 @@ pub(super) struct Neighbour {
     /// The number of the last unicast packet; `None` while they carry none.
     unicast_number: Option<u64>,
     reported: Option<(InterfaceId, u8, Transport)>,
+    /// Acknowledgments of that stream that the next one will not cover.
+    older_acks: SmallVec<[Ack; MAX_OLDER_ACKS]>,
     announce_at: Instant,
     announced: u8,
     ack_at: Option<Instant>,
@@ -122,6 +130,7 @@ impl Neighbour {
             outbound: None,
             unicast_number: None,
             reported: None,
+            older_acks: SmallVec::new(),
             announce_at: now + PROMPT,
             announced: 0,
             ack_at: None,
@@ -184,8 +193,15 @@ impl Neighbour {
             .iter_mut()
             .find(|link| (link.interface, link.peer_interface) == (packet.interface, packet.peer_interface));
         let Some(inbound) = link.map(|link| link.inbound(packet.transport)) else { return };
+        if inbound.uncovered >= PACKETS_COVERED {
+            inbound.uncovered = 0;
+            if reported && self.older_acks.len() < MAX_OLDER_ACKS {
+                self.older_acks.extend(inbound.history.ack());
+            }
+        }
         let skipped = inbound.history.record(now, sequence);
         inbound.unreported = inbound.unreported.saturating_add(skipped).saturating_add(1);
+        inbound.uncovered = inbound.uncovered.saturating_add(skipped).saturating_add(1);
         let count = reported && (skipped > 0 || inbound.unreported >= PACKETS_PER_ACK);
         let due = if count { Some(now) } else { delay.map(|delay| now + delay) };
         if let Some(due) = due {
@@ -319,6 +335,10 @@ impl Neighbour {
             self.announced = self.announced.saturating_add(1);
         }
         self.ack_at = None;
+        let mut acks: SmallVec<_> = self.older_acks.drain(..).collect();
+        if self.reported != best {
+            acks.clear();
+        }
         self.reported = best;
         let (interface, peer_interface, transport) = best?;
         let link = self
@@ -326,8 +346,9 @@ impl Neighbour {
             .iter_mut()
             .find(|link| (link.interface, link.peer_interface) == (interface, peer_interface))?;
         let inbound = link.inbound(transport);
-        inbound.unreported = 0;
-        Some(Report { interface, peer_interface, transport, ack: inbound.history.ack() })
+        (inbound.unreported, inbound.uncovered) = (0, 0);
+        acks.extend(inbound.history.ack());
+        Some(Report { peer_interface, transport, acks })
     }
 
     /// It asked who we are: it is told at once, and with every packet for a while.

@@ -130,7 +130,7 @@ impl Node {
             self.message.clear();
             let port = Port::LINK_STATE;
             mdp::Repr { destination: port, source: port, payload: &[] }.emit(&mut self.message);
-            linkstate::emit(writer.written(), announcement, report, &mut self.message);
+            linkstate::emit(writer.written(), announcement, &report, &mut self.message);
             // Before the neighbour hears us it cannot be told that this is for it, only everyone.
             writer.control(!up, None, &self.message);
         }
