@@ -92,14 +92,22 @@ impl<'a> Daemon<'a> {
     /// `BROADCAST`, `INDIRECT`.
     #[track_caller]
     pub(crate) fn route_to(&self, sid: &str) -> String {
-        until(&format!("a route to {sid}"), || {
-            let routes = self.run(&["route", "print"]).text();
-            routes.lines().find_map(|line| {
-                let mut fields = line.split(':');
-                let (subscriber, flags) = (fields.next()?, fields.next()?);
-                let reachable = ["UNICAST", "BROADCAST", "INDIRECT"].iter().any(|flag| flags.contains(flag));
-                (subscriber.eq_ignore_ascii_case(sid) && reachable).then(|| flags.to_owned())
-            })
+        until(&format!("a route to {sid}"), || self.route(sid))
+    }
+
+    /// Waits until the daemon has no route to `sid`.
+    #[track_caller]
+    pub(crate) fn no_route_to(&self, sid: &str) {
+        until(&format!("no route to {sid}"), || self.route(sid).is_none().then_some(()));
+    }
+
+    fn route(&self, sid: &str) -> Option<String> {
+        let routes = self.run(&["route", "print"]).text();
+        routes.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let (subscriber, flags) = (fields.next()?, fields.next()?);
+            let reachable = ["UNICAST", "BROADCAST", "INDIRECT"].iter().any(|flag| flags.contains(flag));
+            (subscriber.eq_ignore_ascii_case(sid) && reachable).then(|| flags.to_owned())
         })
     }
 }

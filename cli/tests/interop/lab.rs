@@ -9,7 +9,7 @@ use std::process::Command;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::process::{run, until};
-use crate::scratch::unique;
+use crate::scratch::{Directory, unique};
 
 /// Namespaces 0 to n - 1. In namespace i the link to i + 1 is called `right` and has the address
 /// 10.77.i.1, that to i - 1 is called `left` and has 10.77.(i-1).2.
@@ -68,17 +68,32 @@ impl Lab {
         command
     }
 
-    /// Drops `percent` of what `node` receives on the Serval port; `false` where the kernel or `nft` cannot.
+    /// Drops `percent` (below 100) of what `node` receives on the Serval port; `false` where the kernel or
+    /// `nft` cannot.
     pub(crate) fn lose(&self, node: u8, percent: u8) -> bool {
+        self.drop_if(node, &format!("numgen random mod 100 < {percent}"))
+    }
+
+    /// Drops everything that `node` receives on the Serval port; `false` where the kernel or `nft` cannot.
+    pub(crate) fn cut(&self, node: u8) -> bool {
+        self.drop_if(node, "")
+    }
+
+    fn drop_if(&self, node: u8, condition: &str) -> bool {
         let rules = format!(
             "add table inet lab\n\
              add chain inet lab lose {{ type filter hook input priority 0 ; }}\n\
-             add rule inet lab lose udp dport 4110 numgen random mod 100 < {percent} counter drop\n"
+             add rule inet lab lose udp dport 4110 {condition} counter drop\n"
         );
-        let directory = crate::scratch::Directory::new();
+        let directory = Directory::new();
         std::fs::write(directory.join("rules"), rules).unwrap();
         let status = self.command(node, "nft").arg("-f").arg(directory.join("rules")).status();
         status.is_ok_and(|status| status.success())
+    }
+
+    /// Drops nothing any more.
+    pub(crate) fn heal(&self, node: u8) {
+        run("nft", self.command(node, "nft").args(["flush", "ruleset"])).assert_status("nft", 0);
     }
 
     /// How many datagrams [`lose`](Self::lose) has dropped at `node`.

@@ -135,6 +135,11 @@ impl Process {
         input.flush().unwrap();
     }
 
+    /// Ends the standard input.
+    pub(crate) fn finish_input(&mut self) {
+        self.input = None;
+    }
+
     /// Waits for a line of standard error that `found` likes.
     #[track_caller]
     pub(crate) fn error_line<T>(&self, what: &str, mut found: impl FnMut(&str) -> Option<T>) -> T {
@@ -158,7 +163,7 @@ impl Process {
     /// Waits for the end of the program: of its output first, because that can be waited for with a limit.
     #[track_caller]
     pub(crate) fn finish(mut self) -> Ended {
-        self.input = None;
+        self.finish_input();
         let ended = self.output.wait(|_, ended| ended.then_some(())).is_some()
             && self.errors.wait(|_, ended| ended.then_some(())).is_some();
         assert!(ended, "{} does not end; it said:\n{}", self.name, self.said());

@@ -330,6 +330,32 @@ fn nothing_is_lost_with_our_listener_at_10_percent_loss() {
     assert!(lab.lost(OURS) > 0 && lab.lost(THEIRS) > 0, "nothing was lost on the way");
 }
 
+#[test]
+fn a_connection_outlives_a_cut_that_neighbours_do_not() {
+    const TEST: &str = "a_connection_outlives_a_cut_that_neighbours_do_not";
+    let Some(lab) = lab(TEST, 2) else { return };
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    let mut listener = theirs.spawn(&["msp", "listen", "600"]);
+    let mut connector = ours.spawn(&["connect", theirs.sid(), "600"]);
+    connector.type_in(b"before\n");
+    listener.output_line("what was said before", |line| (line == "before").then_some(()));
+    if !(lab.cut(OURS) && lab.cut(THEIRS)) {
+        skip(TEST, "no `nft` program");
+        return;
+    }
+    connector.type_in(b"ours\n");
+    listener.type_in(b"theirs\n");
+    theirs.no_route_to(ours.sid());
+    lab.heal(OURS);
+    lab.heal(THEIRS);
+    listener.output_line("what was said meanwhile", |line| (line == "ours").then_some(()));
+    connector.output_line("what was said meanwhile", |line| (line == "theirs").then_some(()));
+    connector.finish_input();
+    listener.finish_input();
+    connector.finish().assert_status("our connector", 0);
+    listener.finish().assert_status("their listener", 0);
+}
+
 #[track_caller]
 fn join_ours_to_ours(here: &Ours<'_>, between: &Daemon<'_>, there: &Ours<'_>, length: usize) {
     let traffic = Traffic::new(length);
