@@ -2,12 +2,17 @@
 
 use crate::address::{FarEnd, Forward, HostPort};
 use crate::failure::{Failure, Status};
+use crate::logger::escape;
 use clap::error::ErrorKind;
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use msp_core::Port;
+use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 const STATUSES: &str = "\
 Exit status:
@@ -31,40 +36,25 @@ it, `connect` and `ping` go on with one that lives as long as they do, unless --
 the same way they take any free UDP port if 4110 is taken, unless --udp was given; then only broadcasts \
 of neighbours are missed, so name the far end as SID@HOST:PORT.";
 
-/// Carries TCP over bad wireless links, encrypted, through the Serval mesh protocols
-#[derive(Debug, Parser)]
-#[command(name = "msp", version, after_help = STATUSES, disable_help_subcommand = true)]
+/// What is to be done, and how.
+#[derive(Debug)]
 pub(crate) struct Args {
-    #[command(subcommand)]
     pub(crate) command: Command,
-    #[command(flatten)]
     pub(crate) options: Options,
 }
 
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Node")]
+/// Options that every command takes.
+#[derive(Debug)]
 pub(crate) struct Options {
-    /// UDP address of this node [default: 0.0.0.0:4110]
-    #[arg(long, global = true, value_name = "ADDR:PORT")]
     pub(crate) udp: Option<SocketAddr>,
-    /// Node to reach by unicast; may be given several times
-    #[arg(long = "peer", global = true, value_name = "HOST:PORT")]
     pub(crate) peers: Vec<HostPort>,
-    /// Look for no neighbours by broadcast
-    #[arg(long, global = true)]
     pub(crate) no_broadcast: bool,
-    /// Secret key of this node [default: see --help]
-    #[arg(long, global = true, value_name = "FILE", long_help = IDENTITY)]
     pub(crate) identity: Option<PathBuf>,
-    /// Tell what happens; twice for more
-    #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Tell nothing but errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug)]
 pub(crate) enum Command {
     Listen(Listen),
     Connect(Connect),
@@ -73,85 +63,45 @@ pub(crate) enum Command {
     Demo(Demo),
 }
 
-/// Let peers connect to an MDP port of this node
-#[derive(Debug, clap::Args)]
-#[command(after_help = STATUSES)]
+#[derive(Debug)]
 pub(crate) struct Listen {
-    /// End with the first connection
-    #[arg(long)]
     pub(crate) once: bool,
-    /// Connect each peer to this TCP port, instead of the first to standard input and output
-    #[arg(long, value_name = "PORT|HOST:PORT")]
     pub(crate) forward: Option<Forward>,
-    /// Announce the port under this name (not available yet)
-    #[arg(long, value_name = "NAME")]
     pub(crate) service: Option<String>,
-    /// MDP port, 0 to 2147483647
-    #[arg(value_name = "MDPPORT")]
     pub(crate) port: Port,
 }
 
-/// Connect to an MDP port of another node
-#[derive(Debug, clap::Args)]
-#[command(after_help = STATUSES)]
+#[derive(Debug)]
 pub(crate) struct Connect {
-    /// End with the first connection
-    #[arg(long)]
     pub(crate) once: bool,
-    /// Take TCP connections at this port, instead of standard input and output; 0 for any free port
-    #[arg(long, value_name = "PORT|HOST:PORT")]
     pub(crate) forward: Option<Forward>,
-    /// Address at which a bare port of --forward is opened [default: 127.0.0.1]
-    #[arg(long, value_name = "ADDR", requires = "forward")]
     pub(crate) bind: Option<IpAddr>,
-    /// Address of the far end on the mesh, and where it can be reached by UDP
-    #[arg(value_name = "SID[@HOST:PORT]")]
     pub(crate) far_end: FarEnd,
-    /// MDP port, 0 to 2147483647
-    #[arg(value_name = "MDPPORT")]
     pub(crate) port: Port,
 }
 
-/// Print the address (SID) of this node
-#[derive(Debug, clap::Args)]
-#[command(after_help = STATUSES)]
+#[derive(Debug)]
 pub(crate) struct Id {
-    /// Make a new identity; the one before is kept beside it
-    #[arg(long)]
     pub(crate) new: bool,
 }
 
-/// Ask a node for echoes
-#[derive(Debug, clap::Args)]
-#[command(after_help = STATUSES)]
+#[derive(Debug)]
 pub(crate) struct Ping {
-    /// Echoes to ask for
-    #[arg(long, short, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) count: u32,
-    /// Address of the node on the mesh, and where it can be reached by UDP
-    #[arg(value_name = "SID[@HOST:PORT]")]
     pub(crate) far_end: FarEnd,
 }
 
-/// Fetch a file from a web server through a link that loses packets, all in this process
-#[derive(Debug, clap::Args)]
-#[command(after_help = STATUSES)]
+#[derive(Debug)]
 pub(crate) struct Demo {
-    /// Packets of 100 that the link loses
-    #[arg(long, default_value_t = 10, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(..=50))]
     pub(crate) loss: u8,
-    /// Size of the file
-    #[arg(long, default_value_t = 4, value_name = "MB", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) size: u32,
-    /// Start of the random numbers that choose the packets
-    #[arg(long, value_name = "NUMBER")]
     pub(crate) seed: Option<u64>,
 }
 
 /// The arguments of this process; `None` if it was asked for help only, which was given.
 pub(crate) fn parse() -> Result<Option<Args>, Failure> {
-    match Args::try_parse() {
-        Ok(args) => Ok(Some(args)),
+    match definition().try_get_matches() {
+        Ok(matches) => read(&matches).map(Some),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             write!(io::stdout(), "{}", error.render())?;
             Ok(None)
@@ -160,24 +110,171 @@ pub(crate) fn parse() -> Result<Option<Args>, Failure> {
     }
 }
 
+fn definition() -> clap::Command {
+    let once = || flag("once", "End with the first connection");
+    let forward = |help| option("forward", "PORT|HOST:PORT", help);
+    let port = || positional("MDPPORT", "MDP port, 0 to 2147483647");
+    let far_end = |help| positional("SID[@HOST:PORT]", help);
+    clap::Command::new("msp")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Carries TCP over bad wireless links, encrypted, through the Serval mesh protocols")
+        .after_help(STATUSES)
+        .disable_help_subcommand(true)
+        .subcommand_required(true)
+        .args(node_options().map(|arg| arg.global(true).help_heading("Node")))
+        .subcommand(command("listen", "Let peers connect to an MDP port of this node").args([
+            once(),
+            forward("Connect each peer to this TCP port, instead of the first to standard input and output"),
+            option("service", "NAME", "Announce the port under this name (not available yet)"),
+            port(),
+        ]))
+        .subcommand(command("connect", "Connect to an MDP port of another node").args([
+            once(),
+            forward(
+                "Take TCP connections at this port, instead of standard input and output; 0 for any free port",
+            ),
+            option("bind", "ADDR", "Address at which a bare port of --forward is opened [default: 127.0.0.1]")
+                .requires("forward"),
+            far_end("Address of the far end on the mesh, and where it can be reached by UDP"),
+            port(),
+        ]))
+        .subcommand(
+            command("id", "Print the address (SID) of this node")
+                .arg(flag("new", "Make a new identity; the one before is kept beside it")),
+        )
+        .subcommand(command("ping", "Ask a node for echoes").args([
+            option("count", "N", "Echoes to ask for").short('c').default_value("5"),
+            far_end("Address of the node on the mesh, and where it can be reached by UDP"),
+        ]))
+        .subcommand(
+            command("demo", "Fetch a file from a web server through a link that loses packets, all in this process")
+                .args([
+                    option("loss", "PERCENT", "Packets of 100 that the link loses").default_value("10"),
+                    option("size", "MB", "Size of the file").default_value("4"),
+                    option("seed", "NUMBER", "Start of the random numbers that choose the packets"),
+                ]),
+        )
+}
+
+fn node_options() -> [Arg; 6] {
+    [
+        option("udp", "ADDR:PORT", "UDP address of this node [default: 0.0.0.0:4110]"),
+        option("peer", "HOST:PORT", "Node to reach by unicast; may be given several times")
+            .action(ArgAction::Append),
+        flag("no-broadcast", "Look for no neighbours by broadcast"),
+        option("identity", "FILE", "Secret key of this node [default: see --help]").long_help(IDENTITY),
+        flag("verbose", "Tell what happens; twice for more").short('v').action(ArgAction::Count),
+        flag("quiet", "Tell nothing but errors").short('q').conflicts_with("verbose"),
+    ]
+}
+
+fn command(name: &'static str, about: &'static str) -> clap::Command {
+    clap::Command::new(name).about(about).after_help(STATUSES)
+}
+
+fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).help(help).action(ArgAction::SetTrue)
+}
+
+/// All values are texts to clap: its typed parsers make the program larger for each type.
+fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help).value_parser(value_parser!(OsString))
+}
+
+fn positional(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).value_name(name).help(help).required(true).value_parser(value_parser!(OsString))
+}
+
+fn read(matches: &ArgMatches) -> Result<Args, Failure> {
+    let Some((name, given)) = matches.subcommand() else { return Err(usage(NO_COMMAND)) };
+    let command = match name {
+        "listen" => Command::Listen(Listen {
+            once: given.get_flag("once"),
+            forward: value(given, "forward")?,
+            service: value(given, "service")?,
+            port: required(given, "MDPPORT")?,
+        }),
+        "connect" => Command::Connect(Connect {
+            once: given.get_flag("once"),
+            forward: value(given, "forward")?,
+            bind: value(given, "bind")?,
+            far_end: required(given, "SID[@HOST:PORT]")?,
+            port: required(given, "MDPPORT")?,
+        }),
+        "id" => Command::Id(Id { new: given.get_flag("new") }),
+        "ping" => Command::Ping(Ping {
+            count: number(given, "count", 1..=u32::MAX)?,
+            far_end: required(given, "SID[@HOST:PORT]")?,
+        }),
+        _ => Command::Demo(Demo {
+            loss: number(given, "loss", 0..=50)? as u8,
+            size: number(given, "size", 1..=1000)?,
+            seed: value(given, "seed")?,
+        }),
+    };
+    let options = Options {
+        udp: value(given, "udp")?,
+        peers: values(given, "peer")?,
+        no_broadcast: given.get_flag("no-broadcast"),
+        identity: given.get_one::<OsString>("identity").map(PathBuf::from),
+        verbose: given.get_count("verbose"),
+        quiet: given.get_flag("quiet"),
+    };
+    Ok(Args { command, options })
+}
+
+fn value<T: FromStr<Err: Display>>(given: &ArgMatches, name: &str) -> Result<Option<T>, Failure> {
+    Ok(values(given, name)?.pop())
+}
+
+fn required<T: FromStr<Err: Display>>(given: &ArgMatches, name: &str) -> Result<T, Failure> {
+    value(given, name)?.ok_or_else(|| usage(format_args!("{name} is needed")))
+}
+
+fn number(given: &ArgMatches, name: &str, range: RangeInclusive<u32>) -> Result<u32, Failure> {
+    let number = required(given, name)?;
+    if range.contains(&number) {
+        return Ok(number);
+    }
+    Err(usage(format_args!("--{name} takes a number from {} to {}", range.start(), range.end())))
+}
+
+fn values<T: FromStr<Err: Display>>(given: &ArgMatches, name: &str) -> Result<Vec<T>, Failure> {
+    let dashes = if name.starts_with(|first: char| first.is_ascii_lowercase()) { "--" } else { "" };
+    let parse = |text: &OsString| {
+        let text = text.to_string_lossy();
+        let refuse = |why| usage(format_args!("invalid value '{}' for {dashes}{name}: {why}", escape(&text)));
+        text.parse().map_err(refuse)
+    };
+    given.get_many(name).into_iter().flatten().map(parse).collect()
+}
+
+const NO_COMMAND: &str = "a command is needed: listen, connect, id, ping or demo";
+
+fn usage(problem: impl Display) -> Failure {
+    Failure::new(Status::Usage, format_args!("{problem}; see msp --help"))
+}
+
 /// The error without the usage that follows it.
 fn one_line(error: &clap::Error) -> String {
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "a command is needed: listen, connect, id, ping or demo; see msp --help".to_owned();
+    if matches!(
+        error.kind(),
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        return usage(NO_COMMAND).message;
     }
     let text = error.render().to_string();
     let first = text.split("\n\n").next().unwrap_or(&text).trim_start_matches("error: ");
     let words: Vec<&str> = first.split_whitespace().collect();
-    format!("{}; see msp --help", words.join(" "))
+    usage(words.join(" ")).message
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Args::command().debug_assert();
+        definition().debug_assert();
     }
 }
