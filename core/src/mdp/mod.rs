@@ -6,6 +6,7 @@
 
 mod config;
 mod crypto;
+mod datagram;
 mod directory;
 mod explain;
 mod history;
@@ -22,8 +23,9 @@ mod transmit;
 
 pub use config::{InterfaceConfig, NodeConfig, NodeStats};
 pub use crypto::{Nonces, SharedKey};
+pub use datagram::{Datagram, SendDatagramError};
 pub use identity::{Identity, sid_of_signing_key, verify, verify_datagram};
-pub use node::{Datagram, Destination, InterfaceId, Node, NodeEvent, SendDatagramError, Transmit};
+pub use node::{Destination, InterfaceId, Node, NodeEvent, Transmit};
 pub use ping::{Ping, PingConfig, PingEvent, PingSummary};
 
 /// One of the two ways to send on an interface. Each is a stream of packets with numbers of its own.

@@ -1,7 +1,8 @@
 //! Packets that come in: from the header through the frames to datagrams (`spec/30`).
 
+use super::datagram::Datagram;
 use super::neighbour::{Arrival, Neighbour, Standing};
-use super::node::{Datagram, Node, SIGNATURE_LEN};
+use super::node::{Node, SIGNATURE_LEN};
 use super::{InterfaceId, Transport, verify_datagram};
 use crate::wire::address::{Address, Context};
 use crate::wire::mdp::{self, Protection};

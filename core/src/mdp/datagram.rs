@@ -1,0 +1,54 @@
+//! What a node hands to the layer above, and why it does not take something from it.
+
+use crate::wire::mdp::Protection;
+use crate::{Addr, Port};
+use bytes::Bytes;
+use core::fmt;
+
+/// A received datagram.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Datagram {
+    /// Who sent it. Anyone can claim this unless it was encrypted or signed.
+    pub from: Addr,
+    /// The port that it is for.
+    pub to: Port,
+    /// How it was protected.
+    pub protection: Protection,
+    /// Sent to every node, not to this one.
+    pub broadcast: bool,
+    /// Its data, never empty.
+    pub payload: Bytes,
+}
+
+/// Why a datagram was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendDatagramError {
+    /// The queue towards the destination is full; try again after [`Node::poll_transmit`](super::Node::poll_transmit).
+    WouldBlock,
+    /// No neighbour leads to the destination, and too many datagrams wait for one already.
+    NoRoute,
+    /// The payload has more bytes than this.
+    TooLarge {
+        /// The most that can be sent.
+        max: usize,
+    },
+    /// The payload is empty, which is never sent: it aborts the reference daemon (`spec/80` section 4).
+    Empty,
+    /// No datagram can go to this destination: it is this node itself, or a SID that no identity has.
+    InvalidDestination,
+}
+
+impl fmt::Display for SendDatagramError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WouldBlock => f.write_str("the queue towards the destination is full"),
+            Self::NoRoute => f.write_str("no neighbour leads to the destination"),
+            Self::TooLarge { max } => write!(f, "a datagram holds at most {max} bytes"),
+            Self::Empty => f.write_str("a datagram without data cannot be sent"),
+            Self::InvalidDestination => f.write_str("the destination is this node, or nobody's address"),
+        }
+    }
+}
+
+impl core::error::Error for SendDatagramError {}
