@@ -345,13 +345,15 @@ impl Connection {
             self.congestion.on_sample(sample);
         }
         if let Some(bound) = acknowledged.at_most {
-            self.round_trip.sample_at_most(now, bound);
+            self.round_trip.sample_at_most(bound);
             self.congestion.on_sample_at_most(bound);
         }
         let (newest, minimum) = (self.send.newest(), self.round_trip.minimum());
         if let Some(bound) = self.congestion.on_acknowledged(acknowledged.count, ack, newest, minimum) {
-            // A reader that paused for minutes must not leave a timeout of minutes behind.
-            self.round_trip.sample(now, bound.min(self.round_trip.timeout() * 2));
+            // A long bound tells how long the repair of a loss took, or for how long a reader paused. A timeout
+            // learned from that would be longer with every loss.
+            let most = minimum.unwrap_or_default() * 4 + Duration::from_millis(20);
+            self.round_trip.sample(now, bound.min(most));
         }
         self.set_pace();
     }

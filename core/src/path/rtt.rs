@@ -46,16 +46,16 @@ impl RoundTrip {
             self.variation = sample / 2;
             self.smoothed = Some(sample);
         }
-        self.sample_at_most(now, sample);
+        if now - self.period_start > MINIMUM_LIFE {
+            self.period_start = now;
+            self.minimum = [self.minimum[1], sample];
+        }
+        self.minimum[1] = self.minimum[1].min(sample);
         self.back_off = 0;
     }
 
-    /// The round trip was not longer than this.
-    pub(crate) fn sample_at_most(&mut self, now: Instant, bound: Duration) {
-        if now - self.period_start > MINIMUM_LIFE {
-            self.period_start = now;
-            self.minimum = [self.minimum[1], bound];
-        }
+    /// The round trip was not longer than this. It may have been much shorter, so nothing is forgotten for it.
+    pub(crate) fn sample_at_most(&mut self, bound: Duration) {
         self.minimum[1] = self.minimum[1].min(bound);
     }
 
