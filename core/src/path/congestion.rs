@@ -157,11 +157,14 @@ impl Pacer {
     /// Segments that may leave back to back: a longer burst overflows the socket queue in front of an
     /// application of the reference daemon (`spec/10` A.10).
     const BURST: u32 = 8;
+    /// On a path so short that a window would leave at once, the queues of sockets are short too.
+    const MIN_INTERVAL: Duration = Duration::from_micros(20);
 
     /// Paces at 1.25 windows per round trip, so that the window and not the pacer is the limit.
     pub(crate) fn set_rate(&mut self, window: usize, round_trip: Option<Duration>) {
         let window = u32::try_from(window).unwrap_or(u32::MAX).max(1);
-        self.interval = round_trip.map_or(Duration::ZERO, |time| time / window * 4 / 5);
+        let paced = |time: Duration| (time / window * 4 / 5).max(Self::MIN_INTERVAL);
+        self.interval = round_trip.map_or(Duration::ZERO, paced);
     }
 
     pub(crate) fn on_sent(&mut self, now: Instant) {
