@@ -211,6 +211,25 @@ fn bulk_is_delivered_in_full_windows_without_stalls() {
     assert!(received.len() > 4950, "{} of 5120, of which 4608 are not lost at first", received.len());
 }
 
+/// Who sends numbers its packets when it knows that it is heard. Until then it holds most of them back.
+#[test]
+fn a_lost_announcement_is_made_again_for_a_neighbour_that_sends() {
+    let first = seed(40);
+    let mut slow = 0;
+    for seed in first..first + 200 {
+        let mut mesh = neighbours(seed, |seed| Link::new(seed).delay(ms(5)).loss(30));
+        let heard = mesh.run_until(ms(5000), |mesh| mesh.stations[1].node.is_reachable(&sid(mesh, 0)));
+        assert!(heard);
+        let start = mesh.now;
+        while !both_up(&mut mesh) {
+            let _ = send(&mut mesh, 0, 1, b"data");
+            mesh.run(ms(5));
+        }
+        slow += usize::from(mesh.now - start > ms(200));
+    }
+    assert!(slow == 0, "{slow} of 200 took longer than 200 ms");
+}
+
 #[test]
 fn nothing_is_repeated_on_a_good_link() {
     for link in

@@ -21,6 +21,8 @@ const MAX_OLDER_ACKS: usize = 6;
 /// The first announcement to a new neighbour, and the report that it is heard in another way, wait this
 /// long for what else there is to say.
 const PROMPT: Duration = Duration::from_millis(5);
+/// A neighbour that seems to have missed an announcement gets another one after this long.
+const REMINDER: Duration = Duration::from_millis(50);
 /// So many announcements to a neighbour that does not hear us yet come five times as often.
 const EAGER_ANNOUNCEMENTS: u8 = 5;
 
@@ -186,7 +188,13 @@ impl Neighbour {
 
     /// The packet was read: it may be acknowledged, after `delay` if it holds a frame that asks for that.
     pub(super) fn accept(&mut self, now: Instant, packet: &Arrival, delay: Option<Duration>) {
-        let Some(sequence) = packet.sequence else { return };
+        let Some(sequence) = packet.sequence else {
+            if delay.is_some() && packet.transport == Transport::Unicast && self.reported.is_some() {
+                // It wants acknowledgments but gives no numbers: it missed that we hear it.
+                self.announce_at = self.announce_at.min(now + REMINDER);
+            }
+            return;
+        };
         let reported = self.reported == Some((packet.interface, packet.peer_interface, packet.transport));
         let link = self
             .links
