@@ -158,8 +158,8 @@ impl Connection {
         Stats { round_trip, congestion_window, ..self.stats }
     }
 
-    /// Takes a packet of the peer. `payload` is that of a data packet, which `packet` lacks; `memory` is what all streams together
-    /// may still keep.
+    /// Takes a packet of the peer. `payload` is that of a data packet, which `packet` lacks; `memory` is what
+    /// all streams together may still keep.
     pub(crate) fn handle_packet(&mut self, now: Instant, packet: &Repr<'_>, payload: Bytes, memory: usize) {
         match (packet, self.wire) {
             (_, Wire::Silent) => return,
