@@ -11,7 +11,7 @@ fn the_committed_corpus_passes() {
     for target in fs::read_dir(corpus).unwrap() {
         let target = target.unwrap();
         let body: fn(&[u8]) = match target.file_name().to_str() {
-            Some("endpoint") => fuzz::endpoint,
+            Some("datagram") => fuzz::datagram,
             Some("host") => fuzz::host,
             Some("tunnel") => fuzz::tunnel,
             Some("wire") => fuzz::wire,

@@ -1,11 +1,11 @@
 //! Bodies of the fuzz targets, also replayed over the committed corpus by `cargo test`.
 
-mod endpoint;
+mod datagram;
 mod host;
 mod tunnel;
 mod wire;
 
-pub use endpoint::endpoint;
+pub use datagram::datagram;
 pub use host::host;
 pub use tunnel::tunnel;
 pub use wire::wire;

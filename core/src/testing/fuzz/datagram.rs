@@ -19,7 +19,7 @@ const MANY: usize = 10_000;
 /// # Panics
 ///
 /// When it is not so.
-pub fn endpoint(input: &[u8]) {
+pub fn datagram(input: &[u8]) {
     let mut input = Input(input);
     let mut endpoint = Endpoint::new(Config::default(), Sid::new([1; 32]), [2; 32]);
     assert_eq!(endpoint.listen(LISTENING.into()), Ok(()));
