@@ -12,7 +12,7 @@ fn the_committed_corpus_passes() {
         let target = target.unwrap();
         let body: fn(&[u8]) = match target.file_name().to_str() {
             Some("datagram") => fuzz::datagram,
-            Some("host") => fuzz::host,
+            Some("node") => fuzz::node,
             Some("tunnel") => fuzz::tunnel,
             Some("wire") => fuzz::wire,
             other => panic!("no body for {other:?}"),

@@ -1,12 +1,12 @@
 //! Bodies of the fuzz targets, also replayed over the committed corpus by `cargo test`.
 
 mod datagram;
-mod host;
+mod node;
 mod tunnel;
 mod wire;
 
 pub use datagram::datagram;
-pub use host::host;
+pub use node::node;
 pub use tunnel::tunnel;
 pub use wire::wire;
 

@@ -1,4 +1,4 @@
-//! A host in hostile company.
+//! A node, with streams on it, in hostile company.
 
 use super::Input;
 use crate::mdp::SharedKey;
@@ -26,7 +26,7 @@ const MANY: usize = 10_000;
 /// # Panics
 ///
 /// When it is not so.
-pub fn host(input: &[u8]) {
+pub fn node(input: &[u8]) {
     let mut input = Input(input);
     let mut state = State::new();
     // They find each other first; the deeper layers are out of reach without that.
