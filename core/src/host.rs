@@ -94,9 +94,8 @@ impl Host {
     /// Passes on what has arrived for ports that are not the node's own.
     fn deliver(&mut self, now: Instant) {
         while let Some(datagram) = self.node.poll_datagram() {
-            let (from, to) = (datagram.from, datagram.to);
             // Why one is ignored is for counters only.
-            let _ = self.endpoint.handle_datagram(now, from, to, datagram.protection, datagram.payload);
+            let _ = self.endpoint.handle_datagram(now, datagram);
         }
     }
 }

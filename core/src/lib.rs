@@ -174,8 +174,8 @@ pub mod wire;
 pub use addr::{Addr, ParsePortError, ParseSidError, Port, Sid};
 pub use host::Host;
 pub use mdp::{
-    Datagram, Destination, Identity, InterfaceConfig, InterfaceId, Node, NodeConfig, NodeEvent, NodeStats,
-    SendDatagramError, Transmit,
+    Datagram, Destination, Fingerprint, Identity, InterfaceConfig, InterfaceId, Node, NodeConfig, NodeEvent,
+    NodeStats, SendDatagramError, Transmit,
 };
 pub use rng::Rng;
 pub use seq::Seq;

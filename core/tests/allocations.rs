@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use core::time::Duration;
 use msp_core::msp::{Config, Endpoint, Event, StreamId};
-use msp_core::{Addr, Instant, Protection, Sid};
+use msp_core::{Addr, Datagram, Instant, Protection, Sid};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -44,7 +44,8 @@ fn carry(now: Instant, from: &mut Endpoint, to: &mut Endpoint, buffer: &mut Vec<
         let source = Addr::new(from.local(), outgoing.from);
         let before = ALLOCATIONS.get();
         for payload in copies {
-            let _ = to.handle_datagram(now, source, outgoing.to.port, Protection::Encrypted, payload);
+            let datagram = Datagram::new(source, outgoing.to.port, Protection::Encrypted, payload);
+            let _ = to.handle_datagram(now, datagram);
         }
         allocations += ALLOCATIONS.get() - before;
         packets += 1;

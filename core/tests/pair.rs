@@ -6,7 +6,7 @@ use core::time::Duration;
 use msp_core::Protection::{Clear, Encrypted, Signed};
 use msp_core::msp::{CloseReason, Config, DatagramError, Event, SendError, StreamId};
 use msp_core::testing::{Pair, Side, seed};
-use msp_core::{Addr, Port, Sid};
+use msp_core::{Addr, Datagram, Port, Sid};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -294,7 +294,7 @@ fn an_acknowledgment_of_what_was_never_sent_changes_nothing() {
     pair.stream(Side::A, a).send(now, Bytes::from_static(b"precious")).unwrap();
     let peer = pair.stream(Side::B, b).peer();
     let forged = Bytes::from_static(b"\x02\xff\x00");
-    pair.ends[0].handle_datagram(now, Pair::address(), peer.port, Encrypted, forged).unwrap();
+    pair.ends[0].handle_datagram(now, Datagram::new(Pair::address(), peer.port, Encrypted, forged)).unwrap();
     assert_eq!(pair.stream(Side::A, a).unacknowledged(), 1);
     pair.run(ms(100));
     pair.drain(Side::B);
@@ -308,7 +308,7 @@ fn a_restarted_peer_is_noticed() {
     let peer = pair.stream(Side::B, b).peer();
     let deliver = |pair: &mut Pair, packet: &'static [u8]| {
         let (now, packet) = (pair.now, Bytes::from_static(packet));
-        pair.ends[1].handle_datagram(now, peer, Pair::PORT.into(), Encrypted, packet).unwrap();
+        pair.ends[1].handle_datagram(now, Datagram::new(peer, Pair::PORT.into(), Encrypted, packet)).unwrap();
         pair.run(ms(100));
     };
     let now = pair.now;
@@ -331,7 +331,7 @@ fn a_late_copy_of_the_first_packet_opens_nothing() {
     pair.run(ms(1000));
     let deliver = |pair: &mut Pair| {
         let packet = Bytes::from_static(b"\x04\xff\xff\x00\x00hello");
-        pair.ends[1].handle_datagram(pair.now, peer, Pair::PORT.into(), Encrypted, packet)
+        pair.ends[1].handle_datagram(pair.now, Datagram::new(peer, Pair::PORT.into(), Encrypted, packet))
     };
     assert_eq!(deliver(&mut pair), Err(DatagramError::Refused));
     pair.run(ms(10_000));
@@ -344,7 +344,10 @@ fn stop_draws_no_stop_and_unknown_packets_draw_one_within_a_limit() {
     let (end, now, mut buffer) = (&mut pair.ends[1], pair.now, Vec::new());
     let stranger = Addr::new(Side::A.sid(), 999.into());
     let mut answers = |packet: &'static [u8], protection| {
-        let _ = end.handle_datagram(now, stranger, 700.into(), protection, Bytes::from_static(packet));
+        let _ = end.handle_datagram(
+            now,
+            Datagram::new(stranger, 700.into(), protection, Bytes::from_static(packet)),
+        );
         core::iter::from_fn(|| end.poll_transmit(now, &mut buffer).map(|_| buffer.clone()))
             .collect::<Vec<_>>()
     };
@@ -406,7 +409,9 @@ fn memory_for_what_was_received_is_bounded() {
             packet.extend_from_slice(&seq.to_le_bytes());
             packet.extend_from_slice(&[0; 1024]);
             let packet = Bytes::from(packet);
-            pair.ends[1].handle_datagram(now, from, Pair::PORT.into(), Encrypted, packet).unwrap();
+            pair.ends[1]
+                .handle_datagram(now, Datagram::new(from, Pair::PORT.into(), Encrypted, packet))
+                .unwrap();
         }
     }
     assert!(pair.ends[1].received_bytes() > 100_000);

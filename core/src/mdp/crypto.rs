@@ -1,5 +1,6 @@
 //! Encryption of datagrams (`spec/40` section 3.1): X25519, XSalsa20, Poly1305.
 
+use super::Fingerprint;
 use crate::Rng;
 use core::fmt;
 use crypto_box::aead::AeadInPlace;
@@ -39,6 +40,12 @@ impl SharedKey {
         let (nonce, tag) = (Nonce::from_slice(nonce), Tag::from_slice(tag));
         self.0.decrypt_in_place_detached(nonce, b"", ciphertext, tag).ok()?;
         Some(ciphertext)
+    }
+
+    /// Tells a sealed frame from all others, if it opens. `None` if it is too short for that.
+    pub fn fingerprint(frame: &[u8]) -> Option<Fingerprint> {
+        let (_, tag) = frame.first_chunk::<{ Self::OVERHEAD }>()?.split_at(Self::NONCE_LEN);
+        tag.first_chunk().map(|bytes| Fingerprint(u64::from_be_bytes(*bytes)))
     }
 }
 
@@ -101,6 +108,22 @@ mod tests {
         assert!(c.shared_key(&a.sid()).unwrap().open(&mut frame.clone()).is_none());
         assert!(key.open(&mut frame[..39]).is_none());
         assert_eq!(key.open(&mut frame).as_deref(), Some(&b"hello"[..]));
+    }
+
+    #[test]
+    fn the_fingerprint_is_that_of_a_sealed_frame_with_its_nonce() {
+        let [a, b] = [1, 2].map(|n| Identity::from_seed([n; 32]));
+        let sealed = |nonce| {
+            let mut frame = vec![0; SharedKey::OVERHEAD + 5];
+            a.shared_key(&b.sid()).unwrap().seal(&[nonce; 24], &mut frame);
+            frame
+        };
+        let fingerprint = SharedKey::fingerprint(&sealed(9)).unwrap();
+        assert_eq!(fingerprint.0.to_be_bytes(), sealed(9)[24..32]);
+        assert_eq!(SharedKey::fingerprint(&sealed(9)), Some(fingerprint));
+        assert_ne!(SharedKey::fingerprint(&sealed(8)), Some(fingerprint));
+        assert_eq!(SharedKey::fingerprint(&sealed(9)[..40]), Some(fingerprint));
+        assert_eq!(SharedKey::fingerprint(&sealed(9)[..39]), None);
     }
 
     #[test]

@@ -18,7 +18,25 @@ pub struct Datagram {
     pub broadcast: bool,
     /// Its data, never empty.
     pub payload: Bytes,
+    /// Tells the sealed packet that it came in from all others, if the layer below knows it.
+    pub fingerprint: Option<Fingerprint>,
 }
+
+impl Datagram {
+    /// A datagram for one node, without fingerprint, as from a daemon that does the encryption.
+    #[must_use]
+    pub const fn new(from: Addr, to: Port, protection: Protection, payload: Bytes) -> Self {
+        Self { from, to, protection, broadcast: false, payload, fingerprint: None }
+    }
+}
+
+/// A part of the authenticator of a sealed packet (`spec/40` section 3.1).
+///
+/// An exact copy of the packet has the same one. Nobody without the key can make another packet that opens
+/// and has it, and a sender that seals the same data again gets another one, because its nonce differs. Who
+/// has the key can make two with the same, so compare only those of one peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(pub u64);
 
 /// Why a datagram was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

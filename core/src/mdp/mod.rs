@@ -23,7 +23,7 @@ mod transmit;
 
 pub use config::{InterfaceConfig, NodeConfig, NodeStats};
 pub use crypto::{Nonces, SharedKey};
-pub use datagram::{Datagram, SendDatagramError};
+pub use datagram::{Datagram, Fingerprint, SendDatagramError};
 pub use identity::{Identity, sid_of_signing_key, verify, verify_datagram};
 pub use node::{Destination, InterfaceId, Node, NodeEvent, Transmit};
 pub use ping::{Ping, PingConfig, PingEvent, PingSummary};

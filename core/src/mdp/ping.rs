@@ -284,13 +284,8 @@ mod tests {
         let mut ping = Ping::new(config, node, identity(2).sid(), [4; 32], Instant::ZERO);
         ping.handle_timeout(Instant::from_millis(2000));
         ping.handle_timeout(Instant::from_millis(3000));
-        let answer = Datagram {
-            from: ping.remote,
-            to: ping.local,
-            protection: Protection::Encrypted,
-            broadcast: false,
-            payload: Bytes::copy_from_slice(&ping.outstanding[0].payload),
-        };
+        let payload = Bytes::copy_from_slice(&ping.outstanding[0].payload);
+        let answer = Datagram::new(ping.remote, ping.local, Protection::Encrypted, payload);
         (ping, answer)
     }
 

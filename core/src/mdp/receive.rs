@@ -3,7 +3,7 @@
 use super::datagram::Datagram;
 use super::neighbour::{Arrival, Neighbour, Standing};
 use super::node::{Node, SIGNATURE_LEN};
-use super::{InterfaceId, Transport, verify_datagram};
+use super::{Fingerprint, InterfaceId, SharedKey, Transport, verify_datagram};
 use crate::wire::address::{Address, Context};
 use crate::wire::mdp::{self, Protection};
 use crate::wire::overlay::{Frame, Header, PLEASE_EXPLAIN, Packet, Route};
@@ -244,7 +244,11 @@ impl Node {
                 if protection == Protection::Encrypted {
                     self.trust(sender, source);
                 }
-                self.handle_datagram(sender, source, protection, broadcast, opened)
+                let fingerprint = match protection {
+                    Protection::Encrypted => SharedKey::fingerprint(frame.payload),
+                    Protection::Signed | Protection::Clear => None,
+                };
+                self.handle_datagram(sender, source, protection, broadcast, fingerprint, opened)
             }
             None => Outcome::Unusable,
         };
@@ -294,6 +298,7 @@ impl Node {
         source: Sid,
         protection: Protection,
         broadcast: bool,
+        fingerprint: Option<Fingerprint>,
         plaintext: &[u8],
     ) -> Outcome {
         let Ok(datagram) = mdp::Repr::parse(plaintext) else {
@@ -314,7 +319,7 @@ impl Node {
             Port::ECHO => self.handle_echo(from, datagram.payload),
             to if self.datagrams.len() < self.config.receive_queue => {
                 let payload = Bytes::copy_from_slice(datagram.payload);
-                self.datagrams.push_back(Datagram { from, to, protection, broadcast, payload });
+                self.datagrams.push_back(Datagram { from, to, protection, broadcast, payload, fingerprint });
             }
             _ => {
                 self.stats.datagrams_dropped += 1;

@@ -6,10 +6,10 @@ use super::event::{CloseReason, ConnectError, DatagramError, Event, ListenError}
 use super::schedule::{Schedule, Slot};
 use super::stream::{Stream, StreamId};
 use crate::wire::msp::Repr;
-use crate::{Addr, Instant, Port, Protection, Rng, Sid};
+use crate::{Addr, Datagram, Instant, Port, Protection, Rng, Sid};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use core::time::Duration;
 
 /// Ports up to this one belong to services of the node (`spec/60` section 1).
@@ -150,20 +150,14 @@ impl Endpoint {
         self.schedule.received
     }
 
-    /// Takes a datagram that came for `to` at this node.
+    /// Takes a datagram that came for this node.
     ///
     /// # Errors
     ///
     /// Tells why it was ignored, for counters and logs.
-    pub fn handle_datagram(
-        &mut self,
-        now: Instant,
-        from: Addr,
-        to: Port,
-        protection: Protection,
-        mut payload: Bytes,
-    ) -> Result<(), DatagramError> {
+    pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram) -> Result<(), DatagramError> {
         let now = self.schedule.advance(now);
+        let Datagram { from, to, protection, mut payload, .. } = datagram;
         if protection != Protection::Encrypted {
             return Err(DatagramError::NotEncrypted);
         }

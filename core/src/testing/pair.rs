@@ -3,7 +3,7 @@
 use super::Link;
 use crate::msp::{CloseReason, Config, Endpoint, Event, MAX_MESSAGE, Stream, StreamId};
 use crate::wire::msp::Repr;
-use crate::{Addr, Instant, Port, Protection, Sid};
+use crate::{Addr, Datagram, Instant, Port, Protection, Sid};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -204,9 +204,10 @@ impl Pair {
                 };
                 let from = Addr::new(side.other().sid(), from);
                 let payload = Bytes::copy_from_slice(payload);
+                let datagram = Datagram::new(from, to, Protection::Encrypted, payload);
                 let end = &mut self.ends[side as usize];
                 // What it makes of the packet is for counters only.
-                let _ = end.handle_datagram(self.now, from, to, Protection::Encrypted, payload);
+                let _ = end.handle_datagram(self.now, datagram);
             }
             self.flush(side);
         }

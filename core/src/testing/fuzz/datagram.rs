@@ -3,7 +3,7 @@
 use super::Input;
 use crate::msp::{Config, Endpoint, Event, MAX_MESSAGE, StreamId};
 use crate::wire::msp::Repr;
-use crate::{Addr, Instant, Port, Protection, Sid};
+use crate::{Addr, Datagram, Instant, Port, Protection, Sid};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
@@ -60,7 +60,9 @@ impl State {
                 let to = if choice & 1 == 0 { LISTENING.into() } else { self.local };
                 let payload = Bytes::copy_from_slice(input.slice()?);
                 // Why it was ignored is for counters only.
-                let _ = self.endpoint.handle_datagram(now, self.peer, to, Protection::Encrypted, payload);
+                let _ = self
+                    .endpoint
+                    .handle_datagram(now, Datagram::new(self.peer, to, Protection::Encrypted, payload));
             }
             4 => self.now += Duration::from_micros(100 * u64::from(input.u16()?)),
             5 => self.now = self.endpoint.poll_timeout().map_or(now, |at| at.max(now)),
