@@ -1,4 +1,4 @@
 //! Any datagram into an endpoint with a hostile peer.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| msp_core::testing::fuzz::datagram(input));
+msp_fuzz::target!(msp_core::testing::fuzz::datagram);

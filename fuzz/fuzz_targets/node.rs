@@ -1,4 +1,4 @@
 //! A node, with streams on it, in hostile company.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| msp_core::testing::fuzz::node(input));
+msp_fuzz::target!(msp_core::testing::fuzz::node);

@@ -1,4 +1,4 @@
 //! Two tunnels and an enemy between them.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| msp_core::testing::fuzz::tunnel(input));
+msp_fuzz::target!(msp_core::testing::fuzz::tunnel);
