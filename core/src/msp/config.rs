@@ -17,6 +17,10 @@ pub struct Config {
     pub receive_memory: usize,
     /// Streams that may exist at once, both ways, those that end included. Default 256.
     pub max_streams: usize,
+    /// Packets with FIRST that are remembered, so that a recorded one opens no second stream. Up to 224
+    /// bytes each, if every one is from another peer; 8 if all are from one. When there is no room, the peer
+    /// with the most forgets its oldest. Needs [fingerprints](crate::Datagram::fingerprint). Default 8192.
+    pub replay_memory: usize,
     /// An acknowledgment is sent after this long without sending anything. At most 3 s towards a reference
     /// daemon (`spec/10` B); default 1.5 s.
     pub keep_alive: Duration,
@@ -31,6 +35,7 @@ impl Default for Config {
             receive_window: 512,
             receive_memory: 2 << 20,
             max_streams: 256,
+            replay_memory: 8192,
             keep_alive: Duration::from_millis(1500),
             idle_timeout: Duration::from_secs(10),
         }

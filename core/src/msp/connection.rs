@@ -174,9 +174,7 @@ impl Connection {
             (_, Wire::Lingering { .. }) => return,
             (_, Wire::Open) => {}
         }
-        let (Repr::Bare { first } | Repr::Ack { first, .. } | Repr::Data { first, .. }) = *packet else {
-            return;
-        };
+        let first = packet.is_first();
         if self.is_restarted_peer(packet, &payload) {
             return self.abort(now, CloseReason::PeerRestarted);
         }

@@ -3,6 +3,7 @@
 use super::config::Config;
 use super::connection::{Connection, Role};
 use super::event::{CloseReason, ConnectError, DatagramError, Event, ListenError};
+use super::replay::Replays;
 use super::schedule::{Schedule, Slot};
 use super::stream::{Stream, StreamId};
 use crate::wire::msp::Repr;
@@ -51,6 +52,7 @@ pub struct Endpoint {
     schedule: Schedule,
     /// Streams that were accepted and have ended lately, the latest first.
     ended: VecDeque<(Instant, Port, Addr)>,
+    replays: Replays,
     refusals: VecDeque<Outgoing>,
     /// When the refusals sent so far would all have left at the limited rate.
     refusals_drained: Instant,
@@ -61,8 +63,10 @@ impl Endpoint {
     /// An endpoint for the node `local`. `seed` must come from a random source, or from a test's seed.
     #[must_use]
     pub fn new(config: Config, local: Sid, seed: [u8; 32]) -> Self {
+        let config = config.clamped();
         Self {
-            config: config.clamped(),
+            replays: Replays::new(config.replay_memory),
+            config,
             local,
             rng: Rng::new(seed),
             listeners: BTreeSet::new(),
@@ -157,17 +161,25 @@ impl Endpoint {
     /// Tells why it was ignored, for counters and logs.
     pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram) -> Result<(), DatagramError> {
         let now = self.schedule.advance(now);
-        let Datagram { from, to, protection, mut payload, .. } = datagram;
+        let Datagram { from, to, protection, mut payload, fingerprint, .. } = datagram;
         if protection != Protection::Encrypted {
             return Err(DatagramError::NotEncrypted);
         }
         let packet = Repr::parse(&payload).map_err(|_| DatagramError::Malformed)?.without_payload();
+        let known = fingerprint.filter(|_| packet.is_first());
+        if known.is_some_and(|fingerprint| self.replays.contains(&from.sid, fingerprint)) {
+            return Err(DatagramError::Replayed);
+        }
         // Not a slice: the first slice of a buffer allocates its reference count.
         payload.advance(Repr::DATA_HEADER_LEN.min(payload.len()));
         let id = match self.index.get(&(to, from)) {
-            Some(id) => *id,
-            None => self.accept(now, from, to, &packet)?,
+            Some(id) => Ok(*id),
+            None => self.accept(now, from, to, &packet),
         };
+        if let Some(fingerprint) = known {
+            self.replays.insert(from.sid, fingerprint, id.is_ok());
+        }
+        let id = id?;
         let Some(slot) = self.slots.get_mut(&id) else { return Err(DatagramError::UnknownStream) };
         let memory = self.config.receive_memory.saturating_sub(self.schedule.received);
         slot.connection.handle_packet(now, &packet, payload, memory);
@@ -275,10 +287,10 @@ impl Endpoint {
         to: Port,
         packet: &Repr<'_>,
     ) -> Result<StreamId, DatagramError> {
-        let first = match *packet {
-            Repr::Stop => return Err(DatagramError::UnknownStream), // answering would never end
-            Repr::Bare { first } | Repr::Ack { first, .. } | Repr::Data { first, .. } => first,
-        };
+        if *packet == Repr::Stop {
+            return Err(DatagramError::UnknownStream); // answering would never end
+        }
+        let first = packet.is_first();
         let is_new = first && !self.has_ended_lately(now, to, from);
         if is_new && self.listeners.contains(&to) && self.has_room() {
             let stream = self.open(now, Role::Listener, to, from);

@@ -168,6 +168,8 @@ pub enum DatagramError {
     UnknownStream,
     /// It would open a stream, and there are too many, or nothing listens.
     Refused,
+    /// It is an exact copy of a packet with FIRST that came before. Nothing answers it.
+    Replayed,
 }
 
 impl fmt::Display for DatagramError {
@@ -177,6 +179,7 @@ impl fmt::Display for DatagramError {
             Self::Malformed => "not a stream packet",
             Self::UnknownStream => "packet belongs to no stream",
             Self::Refused => "stream refused",
+            Self::Replayed => "copy of a packet that opened a stream before",
         })
     }
 }

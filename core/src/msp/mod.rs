@@ -16,6 +16,7 @@ mod connection;
 mod endpoint;
 mod event;
 mod receive;
+mod replay;
 mod schedule;
 mod send;
 mod stream;

@@ -84,6 +84,15 @@ impl<'a> Repr<'a> {
         })
     }
 
+    /// Whether the sender has not heard from the receiver yet, so that the packet may open a stream.
+    #[must_use]
+    pub const fn is_first(&self) -> bool {
+        match *self {
+            Self::Stop => false,
+            Self::Bare { first } | Self::Ack { first, .. } | Self::Data { first, .. } => first,
+        }
+    }
+
     /// The same packet with an empty payload, which borrows nothing.
     #[must_use]
     pub const fn without_payload(self) -> Repr<'static> {

@@ -146,8 +146,9 @@ impl State {
     }
 
     /// What a program has received is the start of what one at the other end has sent, or all of it if the
-    /// tunnel says that this was all. Two may have the same: ten seconds after a stream has ended, the packet
-    /// that opened it can open it again, because the wire has no connection identifier.
+    /// tunnel says that this was all. Two may have the same: ten seconds after a stream has ended, a packet
+    /// of its start that was held back until then can open it again, because the wire has no connection
+    /// identifier.
     fn check(&self) {
         for end in [CLIENT, SERVER] {
             for socket in self.pair.ends[end].sockets.values() {
