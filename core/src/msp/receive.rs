@@ -7,12 +7,6 @@ use bytes::Bytes;
 /// Messages that a stream may keep even when the memory that all streams share is used up.
 const GUARANTEED: usize = 8;
 
-#[derive(Debug)]
-struct Segment {
-    payload: Bytes,
-    shutdown: bool,
-}
-
 /// What became of a received segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Insertion {
@@ -30,7 +24,7 @@ pub(crate) enum Insertion {
 #[derive(Debug)]
 pub(crate) struct ReceiveBuffer {
     /// Slot 0 is the next segment to consume.
-    slots: VecDeque<Option<Segment>>,
+    slots: VecDeque<Option<Bytes>>,
     next: Seq,
     /// How many slots from the first one on are filled.
     in_order: usize,
@@ -38,21 +32,11 @@ pub(crate) struct ReceiveBuffer {
     window: usize,
     /// The number of the last segment, once it is known.
     last: Option<Seq>,
-    /// The last segment was consumed.
-    finished: bool,
 }
 
 impl ReceiveBuffer {
     pub(crate) const fn new(window: usize) -> Self {
-        Self {
-            slots: VecDeque::new(),
-            next: Seq(0),
-            in_order: 0,
-            bytes: 0,
-            window,
-            last: None,
-            finished: false,
-        }
+        Self { slots: VecDeque::new(), next: Seq(0), in_order: 0, bytes: 0, window, last: None }
     }
 
     /// The cumulative acknowledgment: the last segment that was consumed.
@@ -66,14 +50,13 @@ impl ReceiveBuffer {
     }
 
     /// Everything the peer sends was consumed.
-    pub(crate) const fn is_finished(&self) -> bool {
-        self.finished
+    pub(crate) fn is_finished(&self) -> bool {
+        self.last == Some(self.ack())
     }
 
     /// Everything the peer sends has arrived.
     pub(crate) fn is_complete(&self) -> bool {
-        let newest = (self.next + self.in_order as u16).previous();
-        self.finished || (self.in_order > 0 && self.last == Some(newest))
+        self.last == Some((self.next + self.in_order as u16).previous())
     }
 
     /// Something is missing before a segment that arrived.
@@ -84,7 +67,7 @@ impl ReceiveBuffer {
     /// Takes a segment. `memory` is what all streams together may still keep.
     pub(crate) fn insert(&mut self, seq: Seq, payload: Bytes, shutdown: bool, memory: usize) -> Insertion {
         let distance = seq - self.next;
-        if distance < 0 || self.finished {
+        if distance < 0 || self.is_finished() {
             return Insertion::Duplicate;
         }
         let index = distance as usize;
@@ -100,10 +83,11 @@ impl ReceiveBuffer {
             self.slots.resize_with(index + 1, || None);
         }
         if shutdown {
-            self.end_at(seq);
+            self.last = Some(seq);
+            self.forget_from(index + 1); // nothing follows it, whatever claimed to
         }
         self.bytes += payload.len();
-        self.slots[index] = Some(Segment { payload, shutdown });
+        self.slots[index] = Some(payload);
         let before = self.in_order;
         while self.slots.get(self.in_order).is_some_and(Option::is_some) {
             self.in_order += 1;
@@ -115,8 +99,7 @@ impl ReceiveBuffer {
 
     /// Messages that can be consumed, in order. Empty ones deliver nothing and are not among them.
     pub(crate) fn peek(&self) -> impl Iterator<Item = &Bytes> {
-        let filled = self.slots.iter().take(self.in_order).flatten();
-        filled.map(|segment| &segment.payload).filter(|payload| !payload.is_empty())
+        self.slots.iter().take(self.in_order).flatten().filter(|message| !message.is_empty())
     }
 
     pub(crate) const fn is_readable(&self) -> bool {
@@ -137,42 +120,31 @@ impl ReceiveBuffer {
 
     /// Forgets what is out of order: the missing segments will not come any more.
     pub(crate) fn truncate(&mut self) {
-        for segment in self.slots.drain(self.in_order..).flatten() {
-            self.bytes -= segment.payload.len();
-        }
+        self.forget_from(self.in_order);
     }
 
     fn pop_segment(&mut self) -> Option<Bytes> {
         if self.in_order == 0 {
             return None;
         }
-        let segment = self.slots.pop_front()??;
+        let payload = self.slots.pop_front()??;
         self.in_order -= 1;
         self.next = self.next.next();
-        self.bytes -= segment.payload.len();
-        if segment.shutdown {
-            self.finished = true;
-            self.slots.clear();
-            (self.in_order, self.bytes) = (0, 0);
-        }
-        Some(segment.payload)
+        self.bytes -= payload.len();
+        Some(payload)
     }
 
     /// An empty message is consumed by itself (`spec/10` A.9).
     fn skip_empty(&mut self) {
-        while self.slots.front().is_some_and(|slot| slot.as_ref().is_some_and(|s| s.payload.is_empty())) {
+        while self.slots.front().is_some_and(|slot| slot.as_ref().is_some_and(Bytes::is_empty)) {
             self.pop_segment();
         }
     }
 
-    /// Nothing follows `last`; what claimed to is dropped.
-    fn end_at(&mut self, last: Seq) {
-        self.last = Some(last);
-        let keep = (last - self.next).max(0) as usize + 1;
-        for segment in self.slots.drain(keep.min(self.slots.len())..).flatten() {
-            self.bytes -= segment.payload.len();
+    fn forget_from(&mut self, index: usize) {
+        for payload in self.slots.drain(index..).flatten() {
+            self.bytes -= payload.len();
         }
-        self.in_order = self.in_order.min(keep);
     }
 }
 
@@ -194,6 +166,7 @@ mod tests {
         assert_eq!(insert(&mut buffer, 0, "a"), Insertion::InOrder);
         assert_eq!(insert(&mut buffer, 0, "a"), Insertion::Duplicate);
         assert_eq!(buffer.ack(), Seq(0xffff));
+        assert!(!buffer.has_hole() && !buffer.is_complete());
         assert_eq!(buffer.peek().map(|m| &m[..]).collect::<Vec<_>>(), [b"a", b"b"]);
         assert_eq!(buffer.pop().as_deref(), Some(&b"a"[..]));
         assert_eq!(buffer.ack(), Seq(0));
@@ -210,14 +183,29 @@ mod tests {
         assert_eq!(insert(&mut buffer, 0x7fff, "x"), Insertion::Dropped);
         let payload = Bytes::from_static(b"xyz");
         assert_eq!(buffer.insert(Seq(8), payload.clone(), false, 2), Insertion::Dropped);
-        assert_eq!(buffer.insert(Seq(7), payload, false, 2), Insertion::OutOfOrder);
+        assert_eq!(buffer.insert(Seq(7), payload.clone(), false, 2), Insertion::OutOfOrder);
+        assert_eq!(buffer.insert(Seq(8), payload, false, 3), Insertion::OutOfOrder);
+    }
+
+    #[test]
+    fn forgets_what_will_never_be_in_order() {
+        let mut buffer = ReceiveBuffer::new(8);
+        for (seq, text) in [(0, "a"), (1, "bb"), (3, "dddd")] {
+            insert(&mut buffer, seq, text);
+        }
+        assert_eq!((buffer.bytes(), buffer.has_hole()), (7, true));
+        buffer.truncate();
+        assert_eq!((buffer.bytes(), buffer.has_hole()), (3, false));
+        assert_eq!(buffer.peek().count(), 2);
     }
 
     #[test]
     fn ends_where_the_peer_says() {
         let mut buffer = ReceiveBuffer::new(16);
         insert(&mut buffer, 3, "beyond");
+        insert(&mut buffer, 5, "beyond");
         assert_eq!(buffer.insert(Seq(2), Bytes::new(), true, usize::MAX), Insertion::OutOfOrder);
+        assert_eq!(buffer.bytes(), 0);
         assert_eq!(insert(&mut buffer, 4, "beyond"), Insertion::Dropped);
         insert(&mut buffer, 1, "");
         insert(&mut buffer, 0, "a");
