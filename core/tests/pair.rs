@@ -115,6 +115,20 @@ fn empty_stream_opens_and_closes() {
 }
 
 #[test]
+fn an_answer_that_ends_the_stream_is_an_answer_all_the_same() {
+    let mut pair = Pair::new(seed(24), |link| link);
+    let (a, now, mut buffer) = (pair.connect(), pair.now, Vec::new());
+    pair.stream(Side::A, a).finish(now);
+    let local = pair.ends[0].poll_transmit(now, &mut buffer).unwrap().from;
+    // It ends as well, and acknowledges our end.
+    let answer = Datagram::new(Pair::address(), local, Encrypted, Bytes::from_static(b"\x03\0\0\0\0"));
+    pair.ends[0].handle_datagram(now, answer).unwrap();
+    let events: Vec<Event> = core::iter::from_fn(|| pair.ends[0].poll_event()).collect();
+    let closed = Event::Closed { stream: a, reason: CloseReason::Finished };
+    assert_eq!(events, [Event::Connected { stream: a }, Event::PeerFinished { stream: a }, closed]);
+}
+
+#[test]
 fn half_close_leaves_the_other_direction_open() {
     let mut pair = Pair::new(seed(7), |link| link.delay(ms(10)).loss(10));
     let (a, b) = established(&mut pair);

@@ -158,7 +158,7 @@ impl Schedule {
         }
         let Slot { connection, .. } = slot;
         let in_order = connection.receive.in_order();
-        if !slot.connected && connection.has_heard_peer() && connection.closed().is_none() {
+        if !slot.connected && connection.has_heard_peer() {
             slot.connected = true;
             self.events.push_back(Event::Connected { stream });
         }
