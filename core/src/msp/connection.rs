@@ -423,7 +423,7 @@ impl Connection {
 
     fn close(&mut self, reason: CloseReason) {
         self.closed = Some(reason);
-        self.send.clear();
+        self.send = SendBuffer::new();
         self.receive.truncate();
     }
 

@@ -168,10 +168,6 @@ impl SendBuffer {
         }
     }
 
-    pub(crate) fn clear(&mut self) {
-        *self = Self { base: self.base, finished: self.finished, ..Self::new() };
-    }
-
     /// Takes the acknowledgment of everything up to `ack`. `repeats` says that the packet may have been sent
     /// because a later segment arrived: it carried no data.
     pub(crate) fn on_ack(
