@@ -185,6 +185,10 @@ mod tests {
         Duration::from_millis(millis)
     }
 
+    const fn us(micros: u64) -> Duration {
+        Duration::from_micros(micros)
+    }
+
     /// One round: the whole window is sent, used up and acknowledged with this round trip.
     fn round(congestion: &mut Congestion, seq: &mut Seq, round_trip: Duration, path: Duration) {
         let count = congestion.window();
@@ -214,6 +218,83 @@ mod tests {
         assert_eq!(congestion.window(), 128);
     }
 
+    /// A window that has grown to `window` by slow start on a path of 40 ms.
+    fn grown(window: usize) -> (Congestion, Seq) {
+        let (mut congestion, mut seq) = (Congestion::new(window), Seq(0));
+        while congestion.window() < window {
+            round(&mut congestion, &mut seq, ms(40), ms(40));
+        }
+        (congestion, seq)
+    }
+
+    #[test]
+    fn a_queue_is_half_the_path_or_three_milliseconds() {
+        for (path, free) in [(40_000, 60_000), (2000, 5000)].map(|(a, b)| (us(a), us(b))) {
+            let (mut congestion, mut seq) = grown(64);
+            round(&mut congestion, &mut seq, free, path);
+            assert_eq!(congestion.window(), 64);
+            round(&mut congestion, &mut seq, free + us(1), path);
+            assert_eq!(congestion.window(), 56);
+        }
+    }
+
+    #[test]
+    fn four_samples_of_a_queue_end_slow_start_within_the_round() {
+        let path = Some(ms(40));
+        let mut congestion = Congestion::new(256);
+        congestion.on_limited();
+        let mut windows = [0; 6];
+        for (n, window) in (1..).zip(&mut windows) {
+            congestion.on_sample(if n == 1 { ms(40) } else { ms(61) });
+            congestion.on_acknowledged(1, Seq(n), Seq(100), path);
+            congestion.on_limited();
+            *window = congestion.window();
+        }
+        assert_eq!(windows, [9, 10, 11, 12, 12, 12], "from the fifth on all four are late");
+    }
+
+    #[test]
+    fn loss_shrinks_the_window_only_where_there_is_a_queue() {
+        for (path, free) in [(40_000, 60_000), (1000, 2500)].map(|(a, b)| (us(a), us(b))) {
+            let (mut congestion, mut seq) = grown(64);
+            congestion.limit = 256;
+            congestion.on_loss(Some(free), Some(path));
+            congestion.on_loss(None, Some(path));
+            assert_eq!(congestion.window(), 64);
+            congestion.on_loss(Some(free + us(1)), Some(path));
+            assert_eq!(congestion.window(), 48);
+            round(&mut congestion, &mut seq, path, path);
+            assert_eq!(congestion.window(), 54, "no slow start any more");
+        }
+    }
+
+    #[test]
+    fn timeouts_halve_the_window_and_slow_start_leads_back_to_the_first_half() {
+        let (mut congestion, mut seq) = grown(128);
+        let windows = [(); 5].map(|()| {
+            congestion.on_timeout();
+            congestion.window()
+        });
+        assert_eq!(windows, [64, 32, 16, 8, 8]);
+        let windows = [(); 5].map(|()| {
+            round(&mut congestion, &mut seq, ms(40), ms(40));
+            congestion.window()
+        });
+        assert_eq!(windows, [16, 32, 72, 81, 91], "from 64 on by an eighth");
+        congestion.on_timeout();
+        assert_eq!(congestion.window(), 45);
+        round(&mut congestion, &mut seq, ms(40), ms(40));
+        assert_eq!(congestion.window(), 50, "that is the threshold now");
+    }
+
+    #[test]
+    fn a_small_limit_stays_the_window() {
+        let (mut congestion, mut seq) = (Congestion::new(4), Seq(0));
+        congestion.on_timeout();
+        round(&mut congestion, &mut seq, ms(90), ms(40));
+        assert_eq!(congestion.window(), 4);
+    }
+
     #[test]
     fn does_not_grow_while_unused() {
         let mut congestion = Congestion::new(256);
@@ -236,5 +317,17 @@ mod tests {
         }
         assert_eq!(sent, 8);
         assert_eq!(pacer.next(), now + ms(8));
+    }
+
+    #[test]
+    fn paces_short_paths_too_and_unknown_ones_not_at_all() {
+        let mut pacer = Pacer::default();
+        let now = Instant::from_millis(1000);
+        pacer.set_rate(1000, None);
+        pacer.on_sent(now);
+        assert_eq!(pacer.next(), now);
+        pacer.set_rate(1000, Some(ms(1)));
+        (0..8).for_each(|_| pacer.on_sent(now));
+        assert_eq!(pacer.next(), now + us(20));
     }
 }
