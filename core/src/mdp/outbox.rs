@@ -37,6 +37,8 @@ const INITIAL_RESEND_DELAY: Duration = Duration::from_millis(400);
 const MIN_VARIATION: Duration = Duration::from_millis(20);
 /// The resend delay doubles with each attempt, this often at most.
 const MAX_BACKOFF: u8 = 5;
+/// A frame is sent again this often at most, whatever acknowledgments say: anyone can forge them.
+const MAX_ATTEMPTS: u8 = 32;
 
 /// A frame as it will be sent, sealed.
 #[derive(Debug)]
@@ -180,11 +182,11 @@ impl Outbox {
                 let Some(entry) = self.in_flight.get_mut(index) else { return };
                 entry.doubtful |= !entry.lost;
                 (entry.number, entry.packet, entry.sent, entry.lost) = (number, packet, now, false);
-                entry.attempts = entry.attempts.saturating_add(1).min(MAX_BACKOFF);
+                entry.attempts = entry.attempts.saturating_add(1);
                 entry.attempts
             }
         };
-        let again = now + self.resend_delay() * (1 << attempts);
+        let again = now + self.resend_delay(attempts);
         self.quiet_until = Some(self.quiet_until.map_or(again, |at| at.min(again)));
     }
 
@@ -228,16 +230,18 @@ impl Outbox {
     }
 
     /// When the frame is to be sent again. Never if nobody knows whether it arrived, and the neighbour would
-    /// take it for a new one.
+    /// take it for a new one, or after too many attempts.
     fn resend_at(&self, entry: &InFlight) -> Option<Instant> {
-        if !self.is_recent(entry) && (entry.doubtful || !entry.lost) {
+        let ambiguous = !self.is_recent(entry) && (entry.doubtful || !entry.lost);
+        if ambiguous || entry.attempts >= MAX_ATTEMPTS {
             return None;
         }
-        if entry.lost {
+        let delay = match self.round_trip.smoothed() {
             // Unless round trips vary so much that packets overtake each other.
-            return Some(entry.sent + self.round_trip.smoothed()? + self.round_trip.variation() * 4);
-        }
-        Some(entry.sent + self.resend_delay() * (1 << entry.attempts))
+            Some(smoothed) if entry.lost => smoothed + self.round_trip.variation() * 4,
+            _ => self.resend_delay(entry.attempts),
+        };
+        Some(entry.sent + delay)
     }
 
     /// The neighbour knows the frame by its number, if it came.
@@ -245,9 +249,12 @@ impl Outbox {
         entry.number + HISTORY > self.next_frame
     }
 
-    fn resend_delay(&self) -> Duration {
-        let Some(smoothed) = self.round_trip.smoothed() else { return INITIAL_RESEND_DELAY };
-        smoothed + (self.round_trip.variation() * 4).max(MIN_VARIATION)
+    fn resend_delay(&self, attempts: u8) -> Duration {
+        let first = match self.round_trip.smoothed() {
+            Some(smoothed) => smoothed + (self.round_trip.variation() * 4).max(MIN_VARIATION),
+            None => INITIAL_RESEND_DELAY,
+        };
+        first * (1 << attempts.min(MAX_BACKOFF))
     }
 }
 
@@ -339,6 +346,28 @@ mod tests {
     #[test]
     fn the_first_attempts_wait_for_a_measurement() {
         assert_eq!(sent(300, 1).deadline(), Some(at(400)));
+    }
+
+    #[test]
+    fn a_frame_that_is_lost_before_there_is_a_measurement_comes_again() {
+        let mut outbox = sent(300, 1);
+        outbox.acknowledge(at(10), packet(304), Ack { sequence: 304_u64 as u8, mask: 0b111 });
+        assert_eq!(outbox.deadline(), Some(at(400)));
+        assert_eq!(resend(&mut outbox, at(400), 305), [0]);
+    }
+
+    #[test]
+    fn a_frame_comes_again_32_times_at_most() {
+        let mut outbox = sent(300, 2);
+        outbox.acknowledge(at(0), packet(301), Ack { sequence: 301_u64 as u8, mask: 0 });
+        // It is said to be lost again and again.
+        let mut count = 0;
+        for number in (400..).step_by(4).take(100) {
+            count += resend(&mut outbox, at(number), number).len();
+            outbox.acknowledge(at(number), packet(number + 3), Ack { sequence: number as u8 + 3, mask: 0 });
+        }
+        assert_eq!((count, outbox.in_flight.len()), (32, 1));
+        assert_eq!((outbox.next(at(10_000)), outbox.deadline()), (None, None));
     }
 
     #[test]
