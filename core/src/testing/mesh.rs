@@ -34,6 +34,8 @@ pub struct Mesh {
     pub corruption: u64,
     /// A sum over all packets that were sent, when, and by whom.
     pub transcript: u64,
+    /// The packets that were sent, by whom and whereto, while this is not `None`.
+    pub recorded: Option<Vec<(usize, Destination, Vec<u8>)>>,
     links: BTreeMap<(usize, usize), Link>,
     rng: Rng,
     /// Nodes made so far, so that each gets other random numbers.
@@ -56,6 +58,7 @@ impl Mesh {
             stations: Vec::new(),
             corruption: 0,
             transcript: 0,
+            recorded: None,
             links: BTreeMap::new(),
             rng: Rng::new(bytes),
             made: 0,
@@ -170,6 +173,9 @@ impl Mesh {
     }
 
     fn send(&mut self, from: usize, to: Destination) {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push((from, to, self.buffer.clone()));
+        }
         assert!(self.buffer.len() <= 1200, "a packet of {} bytes", self.buffer.len());
         for byte in self.buffer.iter().chain(&self.now.as_micros().to_le_bytes()).chain(&[from as u8]) {
             self.transcript = (self.transcript ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
