@@ -25,7 +25,7 @@ struct Entry {
 }
 
 /// Routes and signing keys, learned from others and never more than a limit: a new entry takes the place
-/// of the one that was of use least recently.
+/// of the one that was of use least recently, of those without a route or a key if there are any.
 #[derive(Debug)]
 pub(super) struct Directory {
     entries: BTreeMap<Sid, Entry>,
@@ -79,6 +79,12 @@ impl Directory {
         self.entries.get(sid)?.signing_key.as_ref()
     }
 
+    /// Whether `sid` was asked for its signing key and has not told it yet.
+    pub(super) fn awaits_key(&self, sid: &Sid) -> bool {
+        let entry = self.entries.get(sid);
+        entry.is_some_and(|entry| entry.key_requested.is_some() && entry.signing_key.is_none())
+    }
+
     /// Notes a signing key that was proven, unless there is one already (`spec/40` section 4).
     pub(super) fn learn_signing_key(&mut self, now: Instant, sid: Sid, key: [u8; 32]) {
         self.entry(now, sid).signing_key.get_or_insert(key);
@@ -101,7 +107,8 @@ impl Directory {
 
     fn entry(&mut self, now: Instant, sid: Sid) -> &mut Entry {
         if !self.entries.contains_key(&sid) && self.entries.len() >= self.limit {
-            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(sid, _)| *sid);
+            let worth = |entry: &Entry| (entry.route.is_some() || entry.signing_key.is_some(), entry.used);
+            let oldest = self.entries.iter().min_by_key(|(_, entry)| worth(entry)).map(|(sid, _)| *sid);
             oldest.map(|oldest| self.entries.remove(&oldest));
         }
         let entry = self.entries.entry(sid).or_default();

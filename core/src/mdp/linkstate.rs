@@ -49,6 +49,11 @@ impl Node {
                 }
                 _ if receiver == self.sid() || receiver == neighbour => {}
                 Some(Some(transmitter)) if transmitter != self.sid() => {
+                    if let Some(hop) = self.directory.route(self.now, &receiver)
+                        && !self.neighbours.contains_key(&hop)
+                    {
+                        self.directory.forget_route(&receiver, &hop);
+                    }
                     self.directory.learn_route(self.now, receiver, neighbour, transmitter == neighbour);
                 }
                 // No path, or one through this node.
