@@ -132,11 +132,13 @@ impl Node {
                     }
                     let introduce = self.sid().as_bytes().starts_with(prefix);
                     let Some(asker) = self.neighbours.get_mut(&neighbour) else { return };
+                    let taken = asker.explain.len() + answers.len();
                     if introduce {
                         asker.introduce(self.now, self.config.expiry);
                     }
                     let matches = matching(&self.neighbours, prefix).chain(self.directory.matching(prefix));
-                    for sid in matches.take(MAX_MATCHES) {
+                    let room = MAX_EXPLAIN.saturating_sub(taken) / (1 + Sid::LEN);
+                    for sid in matches.take(MAX_MATCHES.min(room)) {
                         Address::Whole(sid).emit(&mut answers);
                     }
                 }
@@ -152,9 +154,7 @@ impl Node {
                 | Address::Sender => {}
             }
         }
-        if let Some(asker) = self.neighbours.get_mut(&neighbour)
-            && asker.explain.len() + answers.len() <= MAX_EXPLAIN
-        {
+        if let Some(asker) = self.neighbours.get_mut(&neighbour) {
             asker.explain.extend_from_slice(&answers);
         }
     }
