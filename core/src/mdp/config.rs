@@ -2,6 +2,9 @@
 
 use core::time::Duration;
 
+/// The largest UDP payload without fragments on Ethernet and Wi-Fi.
+pub(super) const MAX_PACKET: usize = 1472;
+
 /// Settings of a [`Node`](super::Node). The defaults suit Wi-Fi and Ethernet and are those of the
 /// reference daemon where it has them.
 #[derive(Debug, Clone)]
@@ -29,6 +32,9 @@ pub struct NodeConfig {
     /// Received datagrams that wait for [`Node::poll_datagram`](super::Node::poll_datagram); 256 by
     /// default.
     pub receive_queue: usize,
+    /// Answers of the built-in services, echo and key mapping, that one neighbour can draw in a second; 128 by
+    /// default, 0 for none. All neighbours together can draw four times as many.
+    pub answer_rate: u32,
 }
 
 impl Default for NodeConfig {
@@ -44,6 +50,7 @@ impl Default for NodeConfig {
             max_subscribers: 512,
             send_queue: 64,
             receive_queue: 256,
+            answer_rate: 128,
         }
     }
 }
@@ -51,7 +58,7 @@ impl Default for NodeConfig {
 impl NodeConfig {
     /// Brings every setting into its range.
     pub(super) fn clamped(mut self) -> Self {
-        self.mtu = self.mtu.clamp(512, 1472);
+        self.mtu = self.mtu.clamp(512, MAX_PACKET);
         self.tick = self.tick.max(Duration::from_millis(10));
         self.search_tick = self.search_tick.max(self.tick);
         self.expiry = self.expiry.max(self.tick * 2);

@@ -6,21 +6,18 @@ use alloc::collections::{BTreeMap, VecDeque};
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// Keys that are kept.
-const MAX_KEYS: usize = 64;
-/// Keys that are derived for received frames in each [`PERIOD`]. One takes some 50 to 500 µs.
-const MAX_DERIVATIONS: u32 = 32;
-const PERIOD: Duration = Duration::from_millis(100);
+/// Keys that are kept for nodes that are no neighbours.
+const MAX_DISTANT: usize = 64;
 
 /// The keys shared with other identities.
 ///
-/// A received frame gets its key a place here only if it is authentic.
-#[derive(Debug, Default)]
+/// What a stranger sent gets its key a place here only if it is authentic.
+#[derive(Debug)]
 pub(super) struct Keys {
     cache: BTreeMap<Sid, Cached>,
+    limit: usize,
     uses: u64,
-    period: Instant,
-    derivations: u32,
+    derivations: Quota,
 }
 
 #[derive(Debug)]
@@ -30,6 +27,16 @@ struct Cached {
 }
 
 impl Keys {
+    /// Keys for so many neighbours, and for some nodes further away.
+    pub(super) const fn new(neighbours: usize) -> Self {
+        Self { cache: BTreeMap::new(), limit: neighbours + MAX_DISTANT, uses: 0, derivations: Quota::DEAR }
+    }
+
+    /// Whether strangers may make us [`Keys::get`] the key for `peer` now.
+    pub(super) fn may_get(&mut self, now: Instant, peer: &Sid) -> bool {
+        self.cache.contains_key(peer) || self.derivations.take(now)
+    }
+
     /// The key for what is sent to `peer`; `None` if no identity can have that SID.
     pub(super) fn get(&mut self, identity: &Identity, peer: &Sid) -> Option<&SharedKey> {
         if !self.cache.contains_key(peer) {
@@ -43,24 +50,20 @@ impl Keys {
     }
 
     /// Opens a payload that claims to come from `peer`. `None` if it does not, or if strangers sent too
-    /// much lately.
+    /// much lately; that does not hold for one that `proved` its key.
     pub(super) fn open<'a>(
         &mut self,
         now: Instant,
         identity: &Identity,
-        peer: &Sid,
+        (peer, proved): (&Sid, bool),
         payload: &'a mut [u8],
     ) -> Option<&'a mut [u8]> {
-        if self.cache.contains_key(peer) {
+        if proved || self.cache.contains_key(peer) {
             return self.get(identity, peer)?.open(payload);
         }
-        if now - self.period >= PERIOD {
-            (self.period, self.derivations) = (now, 0);
-        }
-        if self.derivations == MAX_DERIVATIONS {
+        if !self.derivations.take(now) {
             return None;
         }
-        self.derivations += 1;
         let key = identity.shared_key(peer)?;
         let plaintext = key.open(payload)?;
         self.insert(*peer, key);
@@ -68,12 +71,40 @@ impl Keys {
     }
 
     fn insert(&mut self, peer: Sid, key: SharedKey) {
-        if self.cache.len() >= MAX_KEYS {
+        if self.cache.len() >= self.limit {
             let oldest = self.cache.iter().min_by_key(|(_, cached)| cached.used).map(|(sid, _)| *sid);
             oldest.map(|oldest| self.cache.remove(&oldest));
         }
         self.uses += 1;
         self.cache.insert(peer, Cached { key, used: self.uses });
+    }
+}
+
+/// Lets something happen so often in each period.
+#[derive(Debug)]
+pub(super) struct Quota {
+    period: Duration,
+    limit: u32,
+    since: Instant,
+    taken: u32,
+}
+
+impl Quota {
+    /// For what takes some 50 to 500 µs: deriving a key, checking a signature.
+    pub(super) const DEAR: Self = Self::new(Duration::from_millis(100), 32);
+
+    pub(super) const fn new(period: Duration, limit: u32) -> Self {
+        Self { period, limit, since: Instant::ZERO, taken: 0 }
+    }
+
+    /// Whether it may happen now, which counts as done.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        if now - self.since >= self.period {
+            (self.since, self.taken) = (now, 0);
+        }
+        let may = self.taken < self.limit;
+        self.taken += u32::from(may);
+        may
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a node knows of one neighbour: how it is heard, whether it hears us, and what is on its way.
 
 use super::history::History;
+use super::keys::Quota;
 use super::outbox::{Outbox, PacketNumber};
 use super::{InterfaceId, NodeConfig, Transport};
 use crate::wire::linkstate::Ack;
@@ -58,11 +59,17 @@ struct Link {
     peer_interface: u8,
     address: SocketAddr,
     address_heard: Instant,
+    /// More than packets that anyone can send speaks for the address.
+    proven: bool,
     unicast: Inbound,
     broadcast: Inbound,
 }
 
 impl Link {
+    fn is_way_of(&self, packet: &Arrival) -> bool {
+        (self.interface, self.peer_interface) == (packet.interface, packet.peer_interface)
+    }
+
     fn inbound(&mut self, transport: Transport) -> &mut Inbound {
         match transport {
             Transport::Unicast => &mut self.unicast,
@@ -106,7 +113,10 @@ pub(super) struct Neighbour {
     pub(super) frames: History,
     /// The items of a please-explain frame to send.
     pub(super) explain: Vec<u8>,
+    /// Answers that it can draw from us.
+    pub(super) answers: Quota,
     introduce_until: Instant,
+    /// In the order in which they are preferred.
     links: SmallVec<[Link; 1]>,
     outbound: Option<Outbound>,
     /// The number of the last unicast packet; `None` while they carry none.
@@ -120,13 +130,14 @@ pub(super) struct Neighbour {
 }
 
 impl Neighbour {
-    pub(super) fn new(now: Instant, sid: Sid, standing: Standing) -> Self {
+    pub(super) fn new(now: Instant, sid: Sid, standing: Standing, answer_rate: u32) -> Self {
         Self {
             sid,
             standing,
             outbox: Outbox::new(),
             frames: History::default(),
             explain: Vec::new(),
+            answers: Quota::new(Duration::from_secs(1), answer_rate),
             introduce_until: now,
             links: SmallVec::new(),
             outbound: None,
@@ -141,20 +152,20 @@ impl Neighbour {
 
     /// A packet came from it. `false`: it is one that came before.
     pub(super) fn hear(&mut self, now: Instant, expiry: Duration, packet: &Arrival) -> bool {
-        let index = self.links.iter().position(|link| {
-            (link.interface, link.peer_interface) == (packet.interface, packet.peer_interface)
-        });
-        let index = index.unwrap_or_else(|| {
+        let is_silent = |link: &Link| now - link.address_heard >= expiry;
+        let index = self.links.iter().position(|link| link.is_way_of(packet)).unwrap_or_else(|| {
             if self.links.len() == MAX_LINKS {
-                let oldest = self.links.iter().enumerate().min_by_key(|(_, link)| link.address_heard);
-                let oldest = oldest.map_or(0, |(index, _)| index);
-                self.links.remove(oldest);
+                // Anyone can make up links: those that are known best stay while they are heard.
+                let silent = self.links.iter().position(is_silent);
+                let unproven = || self.links.iter().rposition(|link| !link.proven);
+                self.links.remove(silent.or_else(unproven).unwrap_or(MAX_LINKS - 1));
             }
             self.links.push(Link {
                 interface: packet.interface,
                 peer_interface: packet.peer_interface,
                 address: packet.from,
                 address_heard: now,
+                proven: false,
                 unicast: Inbound::default(),
                 broadcast: Inbound::default(),
             });
@@ -162,8 +173,10 @@ impl Neighbour {
         });
         let link = &mut self.links[index];
         // Anyone can name this neighbour as the sender: the address moves only when the old one is silent.
-        if link.address == packet.from || now - link.address_heard >= expiry {
-            (link.address, link.address_heard) = (packet.from, now);
+        if link.address == packet.from {
+            link.address_heard = now;
+        } else if is_silent(link) {
+            (link.address, link.address_heard, link.proven) = (packet.from, now, false);
         }
         let inbound = link.inbound(packet.transport);
         inbound.heard = Some(now);
@@ -180,10 +193,27 @@ impl Neighbour {
                 true
             }
         };
+        self.report_changes(now, expiry);
+        is_new
+    }
+
+    /// The packet came from where the user says that the neighbour is, or held what only the neighbour can have
+    /// sealed. The first such packet settles where it is; one that was recorded and sent from elsewhere later
+    /// changes nothing.
+    pub(super) fn prove(&mut self, now: Instant, expiry: Duration, packet: &Arrival) {
+        let unproven = |link: &Link| link.is_way_of(packet) && !link.proven;
+        let Some(index) = self.links.iter().position(unproven) else { return };
+        let mut link = self.links.remove(index);
+        (link.address, link.address_heard, link.proven) = (packet.from, now, true);
+        let rank = self.links.iter().position(|link| !link.proven).unwrap_or(self.links.len());
+        self.links.insert(rank, link);
+        self.report_changes(now, expiry);
+    }
+
+    fn report_changes(&mut self, now: Instant, expiry: Duration) {
         if self.reported.is_some() && self.best_inbound(now, expiry) != self.reported {
             self.announce_at = self.announce_at.min(now + PROMPT);
         }
-        is_new
     }
 
     /// The packet was read: it may be acknowledged, after `delay` if it holds a frame that asks for that.
@@ -196,10 +226,7 @@ impl Neighbour {
             return;
         };
         let reported = self.reported == Some((packet.interface, packet.peer_interface, packet.transport));
-        let link = self
-            .links
-            .iter_mut()
-            .find(|link| (link.interface, link.peer_interface) == (packet.interface, packet.peer_interface));
+        let link = self.links.iter_mut().find(|link| link.is_way_of(packet));
         let Some(inbound) = link.map(|link| link.inbound(packet.transport)) else { return };
         if inbound.uncovered >= PACKETS_COVERED {
             inbound.uncovered = 0;

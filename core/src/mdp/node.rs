@@ -3,7 +3,7 @@
 use super::config::{InterfaceConfig, NodeConfig, NodeStats};
 use super::datagram::{Datagram, SendDatagramError};
 use super::directory::Directory;
-use super::keys::{Keys, Throttle};
+use super::keys::{Keys, Quota, Throttle};
 use super::neighbour::{Neighbour, Standing};
 use super::outbox::Frame;
 use super::transmit::FrameCounter;
@@ -162,6 +162,10 @@ pub struct Node {
     pub(super) events: VecDeque<NodeEvent>,
     pub(super) asked: Throttle,
     pub(super) explained: Throttle,
+    /// Signatures that may be checked.
+    pub(super) signatures: Quota,
+    /// Answers that the built-in services may give, whoever asks.
+    pub(super) answers: Quota,
     /// Until when explanations are believed.
     pub(super) curious_until: Instant,
     /// Broadcasts that were passed around and came here.
@@ -183,6 +187,8 @@ impl Node {
         let mut rng = Rng::new(seed);
         Self {
             directory: Directory::new(config.max_subscribers),
+            keys: Keys::new(config.max_neighbours),
+            answers: Quota::new(Duration::from_secs(1), config.answer_rate.saturating_mul(4)),
             config,
             identity,
             nonces: Nonces::new(&mut rng),
@@ -192,7 +198,6 @@ impl Node {
             peers: Vec::new(),
             neighbours: BTreeMap::new(),
             served: None,
-            keys: Keys::default(),
             frame_counter: FrameCounter::new(256 + rng.below(256)),
             loose: VecDeque::new(),
             held: VecDeque::new(),
@@ -200,6 +205,7 @@ impl Node {
             events: VecDeque::new(),
             asked: Throttle::new(Duration::from_millis(100)),
             explained: Throttle::new(Duration::from_millis(500)),
+            signatures: Quota::DEAR,
             curious_until: now,
             floods: VecDeque::new(),
             plaintext: Vec::new(),
@@ -414,7 +420,7 @@ impl Node {
     }
 
     /// The neighbour to which frames for `to` go. Without a better idea that is the only one there is.
-    fn next_hop(&self, to: &Sid) -> Option<Sid> {
+    pub(super) fn next_hop(&self, to: &Sid) -> Option<Sid> {
         let only = || {
             let mut up = self.neighbours.values().filter(|neighbour| neighbour.is_up(self.now));
             up.next().filter(|_| up.next().is_none()).map(|neighbour| neighbour.sid)

@@ -1,5 +1,6 @@
 //! Packets that come in: from the header through the frames to datagrams (`spec/30`).
 
+use super::config::MAX_PACKET;
 use super::datagram::Datagram;
 use super::neighbour::{Arrival, Neighbour, Standing};
 use super::node::{Node, SIGNATURE_LEN};
@@ -40,7 +41,8 @@ impl Node {
         if usize::from(interface.0) >= self.interfaces.len() {
             return;
         }
-        let Ok(packet) = Packet::parse(packet) else {
+        // What is longer than any node sends would only fill the queue.
+        let Some(packet) = Packet::parse(packet).ok().filter(|_| packet.len() <= MAX_PACKET) else {
             self.stats.malformed += 1;
             return;
         };
@@ -135,13 +137,18 @@ impl Node {
                 interface.tick_at = interface.tick_at.min(self.now + self.config.tick);
             }
         }
-        self.neighbours.insert(sid, Neighbour::new(self.now, sid, standing));
+        self.neighbours.insert(sid, Neighbour::new(self.now, sid, standing, self.config.answer_rate));
         true
     }
 
     fn handle_frames(&mut self, sender: Sid, arrival: &Arrival, packet: &Packet<'_>) {
+        let is_peer = self.is_peer(arrival.interface, arrival.from);
         let Some(neighbour) = self.neighbours.get_mut(&sender) else { return };
-        if !neighbour.hear(self.now, self.config.expiry, arrival) {
+        let is_new = neighbour.hear(self.now, self.config.expiry, arrival);
+        if is_peer {
+            neighbour.prove(self.now, self.config.expiry, arrival);
+        }
+        if !is_new {
             self.stats.duplicate_packets += 1;
             return;
         }
@@ -168,7 +175,7 @@ impl Node {
             }
             let outcome = match source {
                 Some(source) if source == self.sid() => Outcome::Done,
-                Some(source) => self.handle_frame(sender, arrival.from, source, &frame),
+                Some(source) => self.handle_frame(sender, arrival, source, &frame),
                 None => Outcome::Unusable,
             };
             match (outcome, frame.sequence, self.neighbours.get_mut(&sender)) {
@@ -218,11 +225,15 @@ impl Node {
     }
 
     /// A frame for this node that was not handled before, made by `source`.
-    fn handle_frame(&mut self, sender: Sid, from: SocketAddr, source: Sid, frame: &Frame<'_>) -> Outcome {
+    fn handle_frame(&mut self, sender: Sid, arrival: &Arrival, source: Sid, frame: &Frame<'_>) -> Outcome {
+        if source.is_reserved() {
+            self.stats.unauthentic += 1;
+            return Outcome::Done;
+        }
         match frame.legacy_type {
             None | Some(DATAGRAM) => {}
             Some(PLEASE_EXPLAIN) => {
-                self.handle_explain(from, sender, frame.payload);
+                self.handle_explain(arrival.from, sender, frame.payload);
                 return Outcome::Done;
             }
             Some(_) => return Outcome::Done,
@@ -239,10 +250,10 @@ impl Node {
         let mut plaintext = mem::take(&mut self.plaintext);
         plaintext.clear();
         plaintext.extend_from_slice(frame.payload);
-        let outcome = match self.open(source, protection, &mut plaintext) {
+        let outcome = match self.open(sender, source, protection, &mut plaintext) {
             Some(opened) => {
                 if protection == Protection::Encrypted {
-                    self.trust(sender, source);
+                    self.trust(sender, source, arrival);
                 }
                 let fingerprint = match protection {
                     Protection::Encrypted => SharedKey::fingerprint(frame.payload),
@@ -257,18 +268,28 @@ impl Node {
     }
 
     /// The datagram in a frame's payload, if it is from `source` as far as `protection` can tell.
-    fn open<'a>(&mut self, source: Sid, protection: Protection, payload: &'a mut [u8]) -> Option<&'a [u8]> {
+    fn open<'a>(
+        &mut self,
+        sender: Sid,
+        source: Sid,
+        protection: Protection,
+        payload: &'a mut [u8],
+    ) -> Option<&'a [u8]> {
         let opened = match protection {
             Protection::Encrypted => {
-                self.keys.open(self.now, &self.identity, &source, payload).map(|plaintext| &*plaintext)
+                let proved =
+                    self.neighbours.get(&source).is_some_and(|it| it.standing == Standing::Authentic);
+                let opened = self.keys.open(self.now, &self.identity, (&source, proved), payload);
+                opened.map(|plaintext| &*plaintext)
             }
             Protection::Signed => match (self.directory.signing_key(&source), payload.split_last_chunk()) {
                 (Some(key), Some((plaintext, signature))) => {
                     const { assert!(SIGNATURE_LEN == 64) };
-                    verify_datagram(key, plaintext, signature).then_some(plaintext)
+                    let valid = self.signatures.take(self.now) && verify_datagram(key, plaintext, signature);
+                    valid.then_some(plaintext)
                 }
                 (None, _) => {
-                    self.request_key(source);
+                    self.request_key(sender, source);
                     return None;
                 }
                 (_, None) => None,
@@ -282,13 +303,14 @@ impl Node {
     }
 
     /// `source` holds the key to its SID, and `sender` brought what it sealed.
-    fn trust(&mut self, sender: Sid, source: Sid) {
+    fn trust(&mut self, sender: Sid, source: Sid, arrival: &Arrival) {
         if source != sender {
             if !self.neighbours.contains_key(&source) {
                 self.directory.learn_route(self.now, source, sender, false);
             }
         } else if let Some(neighbour) = self.neighbours.get_mut(&sender) {
             neighbour.standing = Standing::Authentic;
+            neighbour.prove(self.now, self.config.expiry, arrival);
         }
     }
 
@@ -315,8 +337,8 @@ impl Node {
         match datagram.destination {
             Port::LINK_STATE if source == sender => self.handle_link_state(sender, datagram.payload),
             Port::LINK_STATE => {}
-            Port::KEY_MAPPING => self.handle_key_mapping(from, protection, datagram.payload),
-            Port::ECHO => self.handle_echo(from, datagram.payload),
+            Port::KEY_MAPPING => self.handle_key_mapping(sender, from, protection, datagram.payload),
+            Port::ECHO => self.handle_echo(sender, from, protection, datagram.payload),
             to if self.datagrams.len() < self.config.receive_queue => {
                 let payload = Bytes::copy_from_slice(datagram.payload);
                 self.datagrams.push_back(Datagram { from, to, protection, broadcast, payload, fingerprint });

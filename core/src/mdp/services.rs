@@ -7,14 +7,28 @@ use alloc::vec::Vec;
 
 impl Node {
     /// Echo: what comes goes back (`spec/60` section 2), but not to another echo service.
-    pub(super) fn handle_echo(&mut self, from: Addr, payload: &[u8]) {
+    ///
+    /// What anyone can have written goes back as such. Encrypted, as the reference daemon answers, it would be
+    /// this node's word, put into its mouth by whoever asked in the name of the receiver.
+    pub(super) fn handle_echo(&mut self, sender: Sid, from: Addr, protection: Protection, payload: &[u8]) {
+        let protection = match protection {
+            Protection::Encrypted | Protection::Signed => Protection::Encrypted,
+            Protection::Clear => Protection::Clear,
+        };
         if from.port != Port::ECHO {
-            self.answer(Port::ECHO, from, payload);
+            self.answer(sender, Port::ECHO, from, protection, payload);
         }
     }
 
-    /// Key mapping: tells our signing key and learns others' (`spec/40` section 4).
-    pub(super) fn handle_key_mapping(&mut self, from: Addr, protection: Protection, payload: &[u8]) {
+    /// Key mapping: tells our signing key and learns others' (`spec/40` section 4). A key that did not come
+    /// encrypted, or that was not asked for, may be anyone's.
+    pub(super) fn handle_key_mapping(
+        &mut self,
+        sender: Sid,
+        from: Addr,
+        protection: Protection,
+        payload: &[u8],
+    ) {
         let Ok(message) = KeyMapping::parse(payload) else {
             self.stats.malformed += 1;
             return;
@@ -26,31 +40,41 @@ impl Node {
                 let answer = KeyMapping::Answer { signing_key, signature };
                 let mut message = Vec::with_capacity(answer.buffer_len());
                 answer.emit(&mut message);
-                self.answer(Port::KEY_MAPPING, from, &message);
+                self.answer(sender, Port::KEY_MAPPING, from, Protection::Encrypted, &message);
             }
-            KeyMapping::Answer { signing_key, signature } => {
-                if verify(signing_key, from.sid.as_bytes(), signature) {
+            KeyMapping::Answer { signing_key, signature }
+                if protection == Protection::Encrypted && self.directory.awaits_key(&from.sid) =>
+            {
+                if self.signatures.take(self.now) && verify(signing_key, from.sid.as_bytes(), signature) {
                     self.directory.learn_signing_key(self.now, from.sid, *signing_key);
                 } else {
                     self.stats.unauthentic += 1;
                 }
             }
-            KeyMapping::Request | KeyMapping::Other => {}
+            KeyMapping::Answer { .. } if protection != Protection::Encrypted => self.stats.unauthentic += 1,
+            KeyMapping::Request | KeyMapping::Answer { .. } | KeyMapping::Other => {}
         }
     }
 
     /// Asks `source` for the signing key without which its frames are worth nothing.
-    pub(super) fn request_key(&mut self, source: Sid) {
+    pub(super) fn request_key(&mut self, sender: Sid, source: Sid) {
         if self.directory.may_request_key(self.now, source) {
             let mut message = Vec::new();
             KeyMapping::Request.emit(&mut message);
-            self.answer(Port::KEY_MAPPING, Addr::new(source, Port::KEY_MAPPING), &message);
+            let to = Addr::new(source, Port::KEY_MAPPING);
+            self.answer(sender, Port::KEY_MAPPING, to, Protection::Encrypted, &message);
         }
     }
 
-    /// Sends without a second try: who wants it asks again.
-    fn answer(&mut self, from: Port, to: Addr, payload: &[u8]) {
-        if self.send(self.now, from, to, Protection::Encrypted, payload).is_err() {
+    /// Sends what `sender` has drawn, as far as it may draw any more. There is no second try: who wants it asks
+    /// again.
+    fn answer(&mut self, sender: Sid, from: Port, to: Addr, protection: Protection, payload: &[u8]) {
+        let now = self.now;
+        let may = self.neighbours.get_mut(&sender).is_some_and(|it| it.answers.take(now))
+            && self.answers.take(now)
+            && self.next_hop(&to.sid).is_some()
+            && (protection != Protection::Encrypted || self.keys.may_get(now, &to.sid));
+        if !may || self.send(now, from, to, protection, payload).is_err() {
             self.stats.answers_dropped += 1;
         }
     }
