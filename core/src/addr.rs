@@ -13,6 +13,8 @@ pub struct Sid([u8; Sid::LEN]);
 impl Sid {
     /// Bytes in an address.
     pub const LEN: usize = 32;
+    /// In place of an address: every node. No identity has it.
+    pub const BROADCAST: Self = Self([0xff; Self::LEN]);
 
     /// The address with these bytes. Any 32 bytes are accepted; a key that no identity can have is
     /// found out when a packet is to be sealed for it.
@@ -32,7 +34,7 @@ impl Sid {
     #[must_use]
     pub fn is_reserved(&self) -> bool {
         let (last, head) = (self.0[Self::LEN - 1], &self.0[..Self::LEN - 1]);
-        (head.iter().all(|&byte| byte == 0) && last <= 1) || self.0 == [0xff; Self::LEN]
+        (head.iter().all(|&byte| byte == 0) && last <= 1) || *self == Self::BROADCAST
     }
 }
 
@@ -108,6 +110,8 @@ impl Port {
     pub const LINK_STATE: Self = Self(2);
     /// Echo (`spec/60` section 2).
     pub const ECHO: Self = Self(7);
+    /// No port: in a request to a daemon, one of its choice, or all.
+    pub const ANY: Self = Self(0);
     /// The largest port.
     pub const MAX: Self = Self(u32::MAX >> 1);
 

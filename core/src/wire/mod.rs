@@ -15,8 +15,11 @@
 //!         port 2                 link state                                  linkstate, address
 //!         a stream's ports       flags, numbers; the message                 msp
 //! ```
+//!
+//! On the local socket of a daemon, which adds the rest by itself, a stream's packet has one header: client.
 
 pub mod address;
+pub mod client;
 pub mod linkstate;
 pub mod mdp;
 pub mod msp;

@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
-use msp_core::{Identity, Port, Protection, Sid};
+use msp_core::{Addr, Identity, Port, Protection, Sid};
 use serde_json::Value;
 use std::path::Path;
 
@@ -108,6 +108,48 @@ pub fn packets(capture: &str) -> Vec<Packet> {
 /// The frames of all captures.
 pub fn frames() -> impl Iterator<Item = Frame> {
     CAPTURES.into_iter().flat_map(packets).flat_map(|packet| packet.frames)
+}
+
+/// A datagram on the local socket of a recorded daemon, with its header as the recorder read it.
+#[derive(Debug)]
+pub struct SocketDatagram {
+    /// Which recorded process.
+    pub scenario: String,
+    /// From the process to the daemon.
+    pub sent: bool,
+    pub bytes: Vec<u8>,
+    pub local: Addr,
+    pub remote: Addr,
+    pub flags: u8,
+    pub qos: u8,
+    pub ttl: u8,
+    pub payload: Vec<u8>,
+}
+
+/// Everything that was recorded on local sockets, process after process, in order.
+pub fn socket_datagrams() -> Vec<SocketDatagram> {
+    let text = read("unix-datagrams.jsonl");
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    lines.filter(|line: &Value| line["op"] != "bind").map(|line| socket_datagram(&line)).collect()
+}
+
+fn socket_datagram(line: &Value) -> SocketDatagram {
+    let header = &line["hdr"];
+    let addr = |sid: &str, port: &str| {
+        let sid = Sid::new(hex(&header[sid]).try_into().unwrap());
+        Addr::new(sid, Port::new(header[port].as_u64().unwrap() as u32).unwrap())
+    };
+    SocketDatagram {
+        scenario: text(&line["file"]).to_owned(),
+        sent: line["op"] == "sendmsg",
+        bytes: hex(&line["hex"]),
+        local: addr("local_sid", "local_port"),
+        remote: addr("remote_sid", "remote_port"),
+        flags: number(&header["flags"]).unwrap(),
+        qos: number(&header["qos"]).unwrap(),
+        ttl: number(&header["ttl"]).unwrap(),
+        payload: hex(&line["payload"]),
+    }
 }
 
 fn packet(line: &Value, start: f64) -> Packet {
