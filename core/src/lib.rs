@@ -25,13 +25,17 @@
 //!   msp         |     Endpoint ---- Stream, Stream, ...
 //!               |        windows, recovery, congestion, pacing
 //!               |                      |  datagrams between Addr { sid, port }
-//!   mdp         |                    Node
-//!               |        identity, encryption, neighbours, routes, per-hop retransmission
-//!               |                      |  packets on numbered interfaces
+//!   mdp         |                    Node                        or Daemon
+//!               |        identity, encryption, neighbours,           client of a daemon
+//!               |        routes, per-hop retransmission              that does all this
+//!               |                      |  packets on interfaces          |  datagrams
 //!   wire        |     every byte format, parsed and emitted in one place
 //!                                      |
-//!                    UDP sockets, a clock, timers: the caller's
+//!                    UDP sockets, a clock, timers: the caller's      a unix socket
 //! ```
+//!
+//! Where a daemon of the mesh, servald, runs already, its identity and its routes serve as well: a [`Daemon`] sends
+//! and receives datagrams through it, and takes the place of a [`Node`].
 //!
 //! Every layer is a plain struct that can be used, and is tested, alone. To carry TCP connections, drive a
 //! [`Tunnel`](tunnel::Tunnel); for streams in a program of your own, a [`Host`]; for datagrams, a [`Node`]; over
@@ -174,8 +178,8 @@ pub mod wire;
 pub use addr::{Addr, ParsePortError, ParseSidError, Port, Sid};
 pub use host::Host;
 pub use mdp::{
-    Datagram, Destination, Fingerprint, Identity, InterfaceConfig, InterfaceId, Node, NodeConfig, NodeEvent,
-    NodeStats, SendDatagramError, Transmit,
+    Daemon, DaemonConfig, DaemonEvent, Datagram, Destination, Fingerprint, Identity, InterfaceConfig,
+    InterfaceId, Node, NodeConfig, NodeEvent, NodeStats, SendDatagramError, Transmit,
 };
 pub use rng::Rng;
 pub use seq::Seq;

@@ -43,7 +43,10 @@ pub struct Fingerprint(pub u64);
 #[non_exhaustive]
 pub enum SendDatagramError {
     /// The queue towards the destination is full; try again after [`Node::poll_transmit`](super::Node::poll_transmit).
+    /// From a daemon's client: its queue is full, or the port is not bound yet.
     WouldBlock,
+    /// The port that it is to come from was not taken with [`Daemon::bind`](super::Daemon::bind).
+    NotBound,
     /// No neighbour leads to the destination, and too many datagrams wait for one already.
     NoRoute,
     /// The payload has more bytes than this.
@@ -53,7 +56,8 @@ pub enum SendDatagramError {
     },
     /// The payload is empty, which is never sent: it aborts the reference daemon (`spec/80` section 4).
     Empty,
-    /// No datagram can go to this destination: it is this node itself, or a SID that no identity has.
+    /// No datagram can go to this destination: it is this node itself, or a SID that no identity has. From a
+    /// daemon's client: it is port 0, or an encrypted broadcast.
     InvalidDestination,
 }
 
@@ -61,6 +65,7 @@ impl fmt::Display for SendDatagramError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::WouldBlock => f.write_str("the queue towards the destination is full"),
+            Self::NotBound => f.write_str("the port that the datagram is to come from is not bound"),
             Self::NoRoute => f.write_str("no neighbour leads to the destination"),
             Self::TooLarge { max } => write!(f, "a datagram holds at most {max} bytes"),
             Self::Empty => f.write_str("a datagram without data cannot be sent"),

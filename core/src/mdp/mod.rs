@@ -3,9 +3,12 @@
 //! [`Node`] is a leaf of the mesh (`spec/50` section 10): it finds neighbours by broadcast or at
 //! configured addresses, acknowledges and retransmits hop by hop, hands what is for nodes further away
 //! to a neighbour, and passes nothing on for others.
+//!
+//! [`Daemon`] takes its place where a daemon of the mesh runs already: it is a client of that one.
 
 mod config;
 mod crypto;
+mod daemon;
 mod datagram;
 mod directory;
 mod explain;
@@ -23,6 +26,7 @@ mod transmit;
 
 pub use config::{InterfaceConfig, NodeConfig, NodeStats};
 pub use crypto::{Nonces, SharedKey};
+pub use daemon::{BindError, Daemon, DaemonConfig, DaemonEvent, DaemonStats, Instance, InstanceError};
 pub use datagram::{Datagram, Fingerprint, SendDatagramError};
 pub use identity::{Identity, sid_of_signing_key, verify, verify_datagram};
 pub use node::{Destination, InterfaceId, Node, NodeEvent, Transmit};

@@ -4,11 +4,13 @@ pub mod fuzz;
 mod link;
 mod mesh;
 mod pair;
+mod servald;
 mod tunnel;
 
 pub use link::Link;
 pub use mesh::{Mesh, Station};
 pub use pair::{Pair, Side};
+pub use servald::{Servald, assert_harmless};
 pub use tunnel::{CLIENT, Dial, End, SERVER, Socket, TunnelPair, pattern};
 
 /// The seed of a test: the one in the variable `MSP_TEST_SEED` if it is set, so that a failure can be
