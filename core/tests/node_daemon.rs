@@ -183,6 +183,37 @@ fn what_is_for_nodes_further_away_goes_to_who_leads_there() {
 }
 
 #[test]
+fn a_neighbour_that_hears_a_node_itself_leads_there_and_one_that_would_come_back_does_not() {
+    let mut scripted = Scripted::up();
+    let [far, other, direct] = [7, 8, 9].map(|number| Identity::from_seed([number; 32]).sid());
+    let record =
+        |to, by| linkstate::Repr { drop_rate: Some(0), ..linkstate::Repr::new(Address::Whole(to), Some(by)) };
+    let me = Address::Whole(scripted.node.sid());
+    scripted.link_state(&[record(far, me)]);
+    assert!(!scripted.node.is_reachable(&far), "through this node");
+    scripted.link_state(&[record(far, Address::Whole(other))]);
+    assert!(scripted.node.is_reachable(&far));
+
+    // This neighbour does not hear us, so what goes there is not known to arrive.
+    let mut payload = vec![0x05];
+    record(far, Address::Sender).emit(&mut payload);
+    let frame = scripted.frame(Route::Neighbours, Protection::Clear, &[]);
+    let header = Header { sender: Address::Whole(direct), ..scripted.header(None) };
+    scripted.receive(header, &[Frame { payload: &payload, ..frame }]);
+    assert!(!scripted.node.is_reachable(&far));
+}
+
+#[test]
+fn a_daemon_that_is_heard_only_by_broadcast_is_told_so() {
+    let mut scripted = Scripted::new();
+    scripted.receive(Header { unicast: false, interface: Some(3), ..scripted.header(None) }, &[]);
+    scripted.run(ms(5));
+    let (_, frame) = scripted.frames()[0];
+    let hears = linkstate::Repr::parse_all(&frame.payload[1..]).next().unwrap().unwrap();
+    assert_eq!((hears.interface, hears.broadcast, hears.unicast), (Some(3), true, false));
+}
+
+#[test]
 fn abbreviations_are_asked_about_and_explained() {
     let mut scripted = Scripted::new();
     let daemon = scripted.daemon.sid();

@@ -135,6 +135,13 @@ mod tests {
     }
 
     #[test]
+    fn after_silence_half_of_the_numbers_are_ahead_and_the_others_a_new_start() {
+        let later = NOW + STALE + Duration::from_micros(1);
+        let skipped = [101, 227, 228, 229, 99].map(|sequence| history(&[100]).record(later, sequence));
+        assert_eq!(skipped, [0, 126, 127, 0, 0]);
+    }
+
+    #[test]
     fn a_peer_that_counts_anew_after_silence_is_heard() {
         let mut history = history(&[100, 101]);
         let later = NOW + STALE;

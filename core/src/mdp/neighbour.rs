@@ -432,3 +432,7 @@ pub(super) struct Arrival {
     /// It holds the whole SID of its sender, or nothing else than who that is.
     pub(super) introduces: bool,
 }
+
+#[cfg(test)]
+#[path = "neighbour_tests.rs"]
+mod tests;
