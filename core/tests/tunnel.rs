@@ -218,7 +218,7 @@ fn tiny_pieces_become_full_messages_when_the_peer_is_slow() {
     run(&mut pair, MINUTE);
     assert_carried(&pair);
     // Those that fill the first congestion window, and hardly more than full ones after it.
-    assert!(messages < 30 + 2 * 40, "{messages} messages");
+    assert!((40..30 + 2 * 40).contains(&messages), "{messages} messages");
 }
 
 #[test]
