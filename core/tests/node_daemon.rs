@@ -98,6 +98,19 @@ fn packets_that_come_all_at_once_are_all_acknowledged() {
 }
 
 #[test]
+fn a_packet_is_filled_to_the_last_byte_of_the_mtu() {
+    let fullest = (530..610).map(|length| {
+        let mut scripted = Scripted::up();
+        for length in [500, length] {
+            scripted.send(scripted.daemon.sid(), &vec![7; length]).unwrap();
+        }
+        scripted.drain();
+        scripted.sent.iter().map(|(_, packet)| packet.len()).max().unwrap()
+    });
+    assert_eq!(fullest.max(), Some(1200));
+}
+
+#[test]
 fn numbers_go_on_where_the_neighbour_saw_the_last_ones() {
     let mut scripted = Scripted::new();
     scripted.receive(scripted.header(None), &[]);

@@ -326,6 +326,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn requests_wait_while_nobody_takes_the_events() {
+        let node = Node::new(NodeConfig::default(), Identity::from_seed([1; 32]), [3; 32], Instant::ZERO);
+        let config = PingConfig { count: None, interval: Duration::ZERO, timeout: Duration::ZERO };
+        let mut ping = Ping::new(config, node, Sid::new([2; 32]), [4; 32], Instant::ZERO);
+        for n in 0..100 {
+            ping.handle_timeout(Instant::from_millis(10 * n)); // each is lost at once
+        }
+        assert_eq!(ping.summary().sent, 64);
+        assert_eq!(ping.poll_event(), Some(PingEvent::Lost { sequence: 1 }));
+        ping.handle_timeout(Instant::from_millis(1000));
+        assert_eq!(ping.summary().sent, 65);
+    }
+
     /// The payload of `spec/60` section 2.
     #[test]
     fn requests_carry_a_sequence_number_and_the_time_in_milliseconds() {

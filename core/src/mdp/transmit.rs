@@ -280,3 +280,17 @@ impl Writer<'_> {
         Some(number)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_three_announcements_leap_over_what_may_be_remembered_of_an_earlier_run() {
+        let mut counter = FrameCounter::new(300);
+        assert_eq!(counter.count(), 300, "what a user sends does not");
+        let numbers = [(); 5].map(|()| counter.count_announcement());
+        assert_eq!(numbers, [301, 326, 351, 376, 377]);
+        assert_eq!(counter.count(), 378);
+    }
+}
