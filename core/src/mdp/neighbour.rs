@@ -26,6 +26,8 @@ const PROMPT: Duration = Duration::from_millis(5);
 const REMINDER: Duration = Duration::from_millis(50);
 /// So many announcements to a neighbour that does not hear us yet come five times as often.
 const EAGER_ANNOUNCEMENTS: u8 = 5;
+/// After so many it has to be heard again first: one packet in somebody else's name is not to draw many.
+const MAX_UNANSWERED: u8 = 5;
 
 /// How well a neighbour is known. Those that are known better cannot be displaced by others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,6 +128,8 @@ pub(super) struct Neighbour {
     older_acks: SmallVec<[Ack; MAX_OLDER_ACKS]>,
     announce_at: Instant,
     announced: u8,
+    /// Announcements since it was heard.
+    unanswered: u8,
     ack_at: Option<Instant>,
 }
 
@@ -146,6 +150,7 @@ impl Neighbour {
             older_acks: SmallVec::new(),
             announce_at: now + PROMPT,
             announced: 0,
+            unanswered: 0,
             ack_at: None,
         }
     }
@@ -178,6 +183,7 @@ impl Neighbour {
         } else if is_silent(link) {
             (link.address, link.address_heard, link.proven) = (packet.from, now, false);
         }
+        self.unanswered = 0;
         let inbound = link.inbound(packet.transport);
         inbound.heard = Some(now);
         let is_new = match packet.sequence {
@@ -343,9 +349,14 @@ impl Neighbour {
         }
     }
 
+    /// When the next announcement of everything is due.
+    fn whole_at(&self) -> Option<Instant> {
+        (self.outbound.is_some() || self.unanswered < MAX_UNANSWERED).then_some(self.announce_at)
+    }
+
     /// Which announcement is due.
     pub(super) fn due(&self, now: Instant) -> Option<Announcement> {
-        if self.announce_at <= now {
+        if self.whole_at().is_some_and(|at| at <= now) {
             Some(Announcement::Whole)
         } else if self.ack_at.is_some_and(|at| at <= now) {
             Some(Announcement::Ack)
@@ -368,6 +379,7 @@ impl Neighbour {
             let eager = !up && self.announced < EAGER_ANNOUNCEMENTS;
             self.announce_at = now + if eager { config.tick / 5 } else { config.tick };
             self.announced = self.announced.saturating_add(1);
+            self.unanswered = self.unanswered.saturating_add(1);
         }
         self.ack_at = None;
         let mut acks: SmallVec<_> = self.older_acks.drain(..).collect();
@@ -416,8 +428,8 @@ impl Neighbour {
     /// When it next needs attention.
     pub(super) fn deadline(&self, expiry: Duration) -> Instant {
         let explain = (!self.explain.is_empty()).then_some(Instant::ZERO);
-        let deadlines = [explain, self.ack_at, self.outbox.deadline()];
-        deadlines.into_iter().flatten().fold(self.announce_at.min(self.expire_at(expiry)), Instant::min)
+        let deadlines = [explain, self.ack_at, self.whole_at(), self.outbox.deadline()];
+        deadlines.into_iter().flatten().fold(self.expire_at(expiry), Instant::min)
     }
 }
 
