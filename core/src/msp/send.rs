@@ -329,7 +329,7 @@ impl SendBuffer {
         match self.recovery {
             Recovery::Fast { end } if ack.is_before(end) => self.repeated = true,
             Recovery::Timeout { end, group } if ack.is_before(end) => {
-                let group = group * 2;
+                let group = group.saturating_mul(2);
                 self.recovery = Recovery::Timeout { end, group };
                 let count = group.min((end - ack).max(0) as usize);
                 self.mark_lost(count, now - round_trip.smoothed().unwrap_or_default());

@@ -293,3 +293,13 @@ fn the_end_is_a_segment_of_its_own() {
     buffer.on_ack(ms(150), Seq(1), true, &round_trip);
     assert!(buffer.is_complete());
 }
+
+#[test]
+fn a_recovery_in_single_steps_does_not_overflow() {
+    let (mut buffer, round_trip) = sent(200);
+    assert_eq!(timeout(&mut buffer, &round_trip, 350), [0]);
+    for n in 0..200 {
+        assert_eq!(buffer.on_ack(ms(400), Seq(n), true, &round_trip).count, 1);
+    }
+    assert_eq!((buffer.len(), buffer.in_flight()), (0, 0));
+}
