@@ -228,6 +228,10 @@ impl SendBuffer {
             self.timer_start = now;
             self.mark_lost(1, now);
             if lost_again {
+                // The losses behind it belong to this one.
+                if self.recovery == Recovery::None {
+                    self.recovery = Recovery::Fast { end: self.newest() };
+                }
                 return Loss::Fast;
             }
             self.recovery = Recovery::Timeout { end: self.newest(), group: 1 };

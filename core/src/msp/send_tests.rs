@@ -303,3 +303,16 @@ fn a_recovery_in_single_steps_does_not_overflow() {
     }
     assert_eq!((buffer.len(), buffer.in_flight()), (0, 0));
 }
+
+#[test]
+fn losses_behind_one_that_the_timer_found_belong_to_it() {
+    let (mut buffer, round_trip) = sent(8);
+    buffer.on_ack(ms(150), Seq(0), true, &round_trip);
+    buffer.on_ack(ms(151), Seq(0), true, &round_trip);
+    let late = ms(150) + round_trip.timeout();
+    assert_eq!(buffer.on_timeout(late, &round_trip), Loss::Fast, "others arrive");
+    send_all(&mut buffer, 400);
+    buffer.on_ack(ms(450), Seq(1), true, &round_trip);
+    assert_eq!(buffer.on_timeout(ms(450), &round_trip), Loss::None, "2 was lost with it");
+    assert_eq!(send_all(&mut buffer, 450), [2]);
+}
