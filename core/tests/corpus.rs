@@ -13,6 +13,7 @@ fn the_committed_corpus_passes() {
         let body: fn(&[u8]) = match name {
             "datagram" => fuzz::datagram,
             "node" => fuzz::node,
+            "stream_ops" => fuzz::stream_ops,
             "tunnel" => fuzz::tunnel,
             "wire" => fuzz::wire,
             _ => panic!("no body for {name}"),

@@ -15,10 +15,10 @@ mod config;
 mod connection;
 mod endpoint;
 mod event;
-mod receive;
+pub(crate) mod receive;
 mod replay;
 mod schedule;
-mod send;
+pub(crate) mod send;
 mod stream;
 
 pub use config::Config;

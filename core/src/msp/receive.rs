@@ -39,6 +39,12 @@ impl ReceiveBuffer {
         Self { slots: VecDeque::new(), next: Seq(0), in_order: 0, bytes: 0, window, last: None }
     }
 
+    /// One whose first segment has another number, so that a test need not send 65,536 segments.
+    #[cfg(feature = "testing")]
+    pub(crate) fn starting_at(next: Seq, window: usize) -> Self {
+        Self { next, ..Self::new(window) }
+    }
+
     /// The cumulative acknowledgment: the last segment that was consumed.
     pub(crate) const fn ack(&self) -> Seq {
         self.next.previous()

@@ -126,6 +126,12 @@ impl SendBuffer {
         }
     }
 
+    /// One whose first segment has another number, so that a test need not send 65,536 segments.
+    #[cfg(feature = "testing")]
+    pub(crate) fn starting_at(base: Seq) -> Self {
+        Self { base, ..Self::new() }
+    }
+
     /// Segments queued or unacknowledged.
     pub(crate) fn len(&self) -> usize {
         self.segments.len()

@@ -2,11 +2,13 @@
 
 mod datagram;
 mod node;
+mod stream_ops;
 mod tunnel;
 mod wire;
 
 pub use datagram::datagram;
 pub use node::node;
+pub use stream_ops::stream_ops;
 pub use tunnel::tunnel;
 pub use wire::wire;
 
