@@ -11,6 +11,7 @@ fn the_committed_corpus_passes() {
         let target = target.unwrap().path();
         let name = target.file_stem().and_then(|name| name.to_str()).unwrap();
         let body: fn(&[u8]) = match name {
+            "daemon_socket" => fuzz::daemon_socket,
             "datagram" => fuzz::datagram,
             "node" => fuzz::node,
             "stream_ops" => fuzz::stream_ops,

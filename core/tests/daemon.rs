@@ -2,7 +2,7 @@
 
 mod socket;
 
-use msp_core::testing::seed;
+use msp_core::testing::{fuzz, seed};
 use msp_core::{Addr, DaemonEvent, Datagram, Port, Protection, Sid};
 use socket::{Net, P, Q, SID, ms};
 
@@ -246,5 +246,19 @@ fn it_heals() {
         assert!(net.send(0, P, Q, b"for sure"), "seed {seed}");
         net.run(ms(10));
         assert_eq!(net.payloads(1).last(), Some(&&b"for sure"[..]), "seed {seed}");
+    }
+}
+
+/// The body of the fuzz target on inputs that nobody has chosen.
+#[test]
+fn whatever_the_daemon_says() {
+    let base = seed(1);
+    for seed in base..base + 300 {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let mut rng = msp_core::Rng::new(bytes);
+        let input: Vec<u8> = (0..rng.below(40)).flat_map(|_| rng.bytes::<32>()).collect();
+        println!("seed {seed}");
+        fuzz::daemon_socket(&input);
     }
 }

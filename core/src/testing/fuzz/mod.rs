@@ -1,11 +1,13 @@
 //! Bodies of the fuzz targets, also replayed over the committed corpus by `cargo test`.
 
+mod daemon_socket;
 mod datagram;
 mod node;
 mod stream_ops;
 mod tunnel;
 mod wire;
 
+pub use daemon_socket::daemon_socket;
 pub use datagram::datagram;
 pub use node::node;
 pub use stream_ops::stream_ops;

@@ -1,7 +1,7 @@
 //! Any bytes through every parser.
 
 use crate::wire::address::{Address, explain_items};
-use crate::wire::{linkstate, mdp, msp, overlay};
+use crate::wire::{client, linkstate, mdp, msp, overlay};
 use alloc::vec::Vec;
 
 /// Every parser accepts any bytes, and what it made of them reads back the same.
@@ -30,6 +30,7 @@ pub fn wire(input: &[u8]) {
             assert_eq!(emitted, input);
         }
     }
+    socket_datagram(input);
     overlay_packet(input);
     link_state(input);
     for item in explain_items(input) {
@@ -37,6 +38,19 @@ pub fn wire(input: &[u8]) {
         item.emit(&mut emitted);
         assert_eq!(emitted.len(), item.buffer_len());
         assert_eq!(Address::parse(&emitted), Ok((item, &[][..])));
+    }
+}
+
+fn socket_datagram(input: &[u8]) {
+    if let Ok(request) = client::Request::parse(input) {
+        let mut emitted = Vec::new();
+        request.emit(&mut emitted);
+        assert_eq!((emitted.len(), &*emitted), (request.buffer_len(), input));
+    }
+    if let Ok(reply) = client::Reply::parse(input) {
+        let mut emitted = Vec::new();
+        reply.emit(&mut emitted);
+        assert_eq!((emitted.len(), &*emitted), (reply.buffer_len(), input));
     }
 }
 
