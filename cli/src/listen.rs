@@ -22,8 +22,7 @@ pub(crate) fn run(command: args::Listen, options: &Options) -> Result<(), Failur
     let (sid, local) = (node.runtime.sid(), node.runtime.local_addr());
     let mut config = TunnelConfig::default();
     config.once = command.once;
-    // A client may well open many connections at once; what they cost is bounded by the links.
-    config.max_half_open = config.max_links;
+
     let once = command.once || target == Target::Stdio;
     let tunnel = node.runtime.listen(command.port, target, config)?;
     if !options.quiet {

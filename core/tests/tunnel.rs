@@ -1,7 +1,7 @@
 //! Two tunnels back to back, in virtual time.
 
 use core::time::Duration;
-use msp_core::msp::Config;
+use msp_core::msp::{Config, Limit};
 use msp_core::testing::{CLIENT, Dial, Link, SERVER, Socket, TunnelPair, pattern};
 use msp_core::tunnel::{Action, CloseKind, EndReason, Outcome, Tunnel, TunnelConfig, TunnelEvent};
 use msp_core::{Addr, Host, Identity, Instant, Node, NodeConfig, Port, Sid};
@@ -169,25 +169,27 @@ fn a_slow_reader_stops_the_writer() {
 
 #[test]
 fn links_share_the_memory_for_sending() {
-    let mut config = TunnelConfig::default();
-    config.send_memory = 1 << 20;
-    let mut pair = TunnelPair::new(9, [config, TunnelConfig::default()], |link| link.delay(ms(1)))
+    let mut streams = Config::default();
+    streams.send_memory = 1 << 20;
+    let config = [TunnelConfig::default(), TunnelConfig::default()];
+    let mut pair = TunnelPair::with_streams(9, config, &streams, |link| link.delay(ms(1)))
         .dial(|_| Dial::Open(Socket::waiting().reading(0)));
     for n in 0..40 {
         pair.open(sending(pattern(n, 300_000))).unwrap();
     }
     pair.run(MINUTE / 4);
     let read: usize = pair.ends[CLIENT].sockets.values().map(|socket| socket.read).sum();
-    // A share is 25 whole messages; what the first links took before the others came is theirs.
-    assert!((40 * 25 * 1024..3 << 20).contains(&read), "{read} bytes kept");
+    // A share is 25 whole messages; what the first links took before the others came is theirs, and those that
+    // came last get eight.
+    assert!((900 << 10..(1 << 20) + 40 * 8 * 1024).contains(&read), "{read} bytes kept");
 }
 
 #[test]
 fn the_smallest_memory_carries_everything() {
-    let mut config = once();
-    config.send_memory = 0;
-    let mut pair =
-        TunnelPair::new(28, [config.clone(), config], bad).dial(|_| Dial::Open(sending(pattern(2, 50_000))));
+    let mut streams = Config::default();
+    streams.send_memory = 0;
+    let mut pair = TunnelPair::with_streams(28, [once(), once()], &streams, bad)
+        .dial(|_| Dial::Open(sending(pattern(2, 50_000))));
     pair.open(sending(pattern(1, 50_000))).unwrap();
     run(&mut pair, MINUTE);
     assert_carried(&pair);
@@ -381,15 +383,22 @@ fn links_are_limited_at_both_ends() {
 
 #[test]
 fn half_open_links_are_limited() {
-    let mut config = TunnelConfig::default();
-    config.max_half_open = 2;
+    let mut streams = Config::default();
+    streams.max_half_open = 2;
+    let config = [TunnelConfig::default(), TunnelConfig::default()];
     let mut pair =
-        TunnelPair::new(21, [TunnelConfig::default(), config], |link| link.delay(ms(5))).dial(|_| Dial::Hold);
+        TunnelPair::with_streams(21, config, &streams, |link| link.delay(ms(5))).dial(|_| Dial::Hold);
     for length in [10, 0, 10] {
         pair.open(sending(pattern(1, length))).unwrap();
     }
     pair.run(ms(1000));
     assert_eq!(reasons(&pair, CLIENT), [EndReason::Refused]);
+    let limits = |event: &&TunnelEvent| matches!(event, TunnelEvent::PeerLimited { .. });
+    let [TunnelEvent::PeerLimited { limit: Limit::HalfOpen, .. }] =
+        pair.ends[SERVER].events.iter().filter(limits).collect::<Vec<_>>()[..]
+    else {
+        panic!("{:?}", pair.ends[SERVER].events)
+    };
     assert_eq!(pair.ends[SERVER].held.len(), 2);
     for link in pair.ends[SERVER].held.clone() {
         pair.open_held(link, Socket::waiting().finishing());

@@ -4,6 +4,7 @@
 
 use core::time::Duration;
 use msp_core::mdp::InterfaceId;
+use msp_core::msp::Config;
 use msp_core::testing::{CLIENT, Dial, Link, SERVER, Socket, TunnelPair, pattern, seed};
 use msp_core::tunnel::{CloseKind, LinkId, TunnelConfig};
 use msp_core::{Instant, Rng};
@@ -21,16 +22,18 @@ fn run(seed: u64) {
     let mut configs = [TunnelConfig::default(), TunnelConfig::default()];
     for config in &mut configs {
         config.max_links = 1 + rng.below(6) as usize;
-        config.max_half_open = 1 + rng.below(4) as usize;
     }
+    let mut streams = Config::default();
+    streams.max_half_open = 1 + rng.below(4) as usize;
     let (delay, loss) = (rng.below(100), rng.below(20));
     let link = |link: Link| link.delay(Duration::from_millis(delay)).loss(loss).reorder(10).duplicate(5);
     let mut server_rng = Rng::new([!seed as u8; 32]);
-    let mut pair = TunnelPair::new(seed, configs, link).dial(move |n| match server_rng.below(8) {
-        0 => Dial::Refuse,
-        1 => Dial::Hold,
-        _ => Dial::Open(program(&mut server_rng, SERVER, n)),
-    });
+    let mut pair =
+        TunnelPair::with_streams(seed, configs, &streams, link).dial(move |n| match server_rng.below(8) {
+            0 => Dial::Refuse,
+            1 => Dial::Hold,
+            _ => Dial::Open(program(&mut server_rng, SERVER, n)),
+        });
     let mut opened = 0;
     let mut calm = true;
     for _ in 0..OPERATIONS {

@@ -1,8 +1,15 @@
 //! What an embedder can set.
 
+use super::receive;
+use super::replay::Replays;
+use super::schedule::Schedule;
+use super::send;
 use core::time::Duration;
 
 /// Limits and timers of an [`Endpoint`](super::Endpoint).
+///
+/// What strangers can make an endpoint keep is bounded by [`Config::max_memory`], whatever they do. When a
+/// limit is hit, [`Event::LimitReached`](super::Event::LimitReached) says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
@@ -12,11 +19,29 @@ pub struct Config {
     /// Messages per stream that are kept while they wait to be consumed or for an earlier one. 1 to
     /// 16,384; default 512, twice what such an endpoint sends.
     pub receive_window: u16,
-    /// Bytes of received messages that all streams together may keep. Beyond it, a stream still keeps up to
-    /// eight messages, so that none stands still. Default 2 MiB.
+    /// Bytes of messages to send that all streams together may keep, each counted with 64 more for what
+    /// belongs to it. Beyond it, a stream still takes messages while it has fewer than eight. Default 4 MiB.
+    pub send_memory: usize,
+    /// Bytes of received messages that all streams together may keep, counted in the same way. The streams
+    /// of one peer may keep no more than is left free, so that no peer has more than half, and a half-open
+    /// stream none of it. Beyond it, a stream still keeps up to eight messages, so that none stands still.
+    /// Default 2 MiB.
     pub receive_memory: usize,
-    /// Streams that may exist at once, both ways, those that end included. Default 256.
+    /// Streams that may exist at once, both ways. The last eighth of them can be opened only here, or by
+    /// peers with a stream in use. Default 256.
     pub max_streams: usize,
+    /// A stream that a peer opens is refused if there are as many with this peer. Default 128.
+    pub max_streams_per_peer: usize,
+    /// Accepted streams over which no message has gone yet: none was consumed here, none was acknowledged by
+    /// the peer. Beyond it, a new one takes the place of the oldest one of the peer with the most, which is
+    /// refused; if that is the same peer, the new one is refused. At least 1; default 128.
+    pub max_half_open: usize,
+    /// Streams that all peers together may open in a second, and as many at once. One beyond it is ignored:
+    /// its peer tries again in a moment. Peers without a stream in use get half of what may come at once.
+    /// At least 1; default 200.
+    pub new_streams: u32,
+    /// The same for each peer. Default 100.
+    pub new_streams_per_peer: u32,
     /// Packets with FIRST that are remembered, so that a recorded one opens no second stream. Up to 224
     /// bytes each, if every one is from another peer; 8 if all are from one. When there is no room, the peer
     /// with the most forgets its oldest. Needs [fingerprints](crate::Datagram::fingerprint). Default 8192.
@@ -33,8 +58,13 @@ impl Default for Config {
         Self {
             send_window: 256,
             receive_window: 512,
+            send_memory: 4 << 20,
             receive_memory: 2 << 20,
             max_streams: 256,
+            max_streams_per_peer: 128,
+            max_half_open: 128,
+            new_streams: 200,
+            new_streams_per_peer: 100,
             replay_memory: 8192,
             keep_alive: Duration::from_millis(1500),
             idle_timeout: Duration::from_secs(10),
@@ -43,10 +73,35 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Bytes that an endpoint with this configuration keeps at most, whatever its peers and its user do:
+    ///
+    /// - [`send_memory`](Self::send_memory) and [`receive_memory`](Self::receive_memory), eight messages of
+    ///   each stream both ways beyond that, and room for as many segments as the windows allow;
+    /// - 224 bytes for each of [`replay_memory`](Self::replay_memory);
+    /// - 3 KiB for each stream, and 64 KiB.
+    ///
+    /// It counts what the allocator is asked for, and messages to send as if nobody else kept them. Few
+    /// programs ever come near: most of it is the windows of streams that nobody reads.
+    #[must_use]
+    pub fn max_memory(&self) -> usize {
+        let Self { send_window, receive_window, send_memory, receive_memory, .. } = self.clone().clamped();
+        let stream = Schedule::STREAM_BYTES
+            + receive::max_bytes(receive_window.into())
+            + send::max_bytes(send_window.into());
+        send_memory
+            .saturating_add(receive_memory)
+            .saturating_add(self.max_streams.saturating_mul(stream))
+            .saturating_add(self.replay_memory.saturating_mul(Replays::MAX_BYTES_EACH))
+            .saturating_add(64 << 10)
+    }
+
     /// The same, with every field within its range.
     pub(crate) fn clamped(mut self) -> Self {
         self.send_window = self.send_window.clamp(1, 1 << 14);
         self.receive_window = self.receive_window.clamp(1, 1 << 14);
+        self.max_half_open = self.max_half_open.max(1);
+        self.new_streams = self.new_streams.max(1);
+        self.new_streams_per_peer = self.new_streams_per_peer.max(1);
         self.keep_alive = self.keep_alive.max(Duration::from_millis(100));
         self.idle_timeout = self.idle_timeout.max(self.keep_alive * 2);
         self

@@ -100,6 +100,8 @@ pub(crate) struct Connection {
     /// Hash of the peer's first message, and whether the peer has stopped setting FIRST.
     first_message: Option<u64>,
     peer_has_heard: bool,
+    /// A message was consumed here, or acknowledged by the peer.
+    used: bool,
     pub(crate) stats: Stats,
 }
 
@@ -130,6 +132,7 @@ impl Connection {
             shutdown_carried_last_ack: false,
             first_message: None,
             peer_has_heard: false,
+            used: false,
             stats: Stats::default(),
         }
     }
@@ -148,9 +151,15 @@ impl Connection {
         self.heard.is_some()
     }
 
-    /// Messages that can be queued now.
-    pub(crate) fn capacity(&self) -> usize {
-        self.send_window.saturating_sub(self.send.len())
+    /// A message has gone over it.
+    pub(crate) const fn is_used(&self) -> bool {
+        self.used
+    }
+
+    /// Messages that can be queued now. `memory` is what all streams together may still keep.
+    pub(crate) fn capacity(&self, memory: usize) -> usize {
+        let open = self.closed.is_none() && !self.send.is_finished();
+        if open { self.send.capacity(self.send_window, memory) } else { 0 }
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -265,6 +274,10 @@ impl Connection {
         let ack = self.received_data.then(|| self.receive.ack());
         match self.wire {
             Wire::Open => {
+                if self.last_sent + self.keep_alive <= now {
+                    self.send.shrink();
+                    self.receive.shrink();
+                }
                 self.last_sent = now;
                 self.ack_due = None;
                 self.unacknowledged = 0;
@@ -295,6 +308,7 @@ impl Connection {
     /// Consumes the next message, which acknowledges it.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Bytes> {
         let message = self.receive.pop()?;
+        self.used = true;
         self.on_consumed(now);
         self.check_finished(now);
         Some(message)
@@ -314,6 +328,14 @@ impl Connection {
         }
         self.close(reason);
         self.wire = Wire::Stopping { sent: 0, next: now };
+    }
+
+    /// Ends the connection without a word.
+    pub(crate) fn drop_silently(&mut self, reason: CloseReason) {
+        if self.closed.is_none() {
+            self.close(reason);
+        }
+        self.wire = Wire::Silent;
     }
 
     fn transmit_data(&mut self, now: Instant, first: bool, ack: Option<Seq>, buffer: &mut Vec<u8>) {
@@ -337,6 +359,7 @@ impl Connection {
         if acknowledged.count == 0 {
             return;
         }
+        self.used = true;
         self.round_trip.end_back_off();
         if let Some(sample) = acknowledged.round_trip {
             self.round_trip.sample(now, sample);

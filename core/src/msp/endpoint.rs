@@ -1,8 +1,10 @@
 //! All streams of one node.
 
+use super::admission::{ENDED_EACH, EndpointStats};
 use super::config::Config;
 use super::connection::{Connection, Role};
 use super::event::{CloseReason, ConnectError, DatagramError, Event, ListenError};
+use super::receive::MAX_PACKET;
 use super::replay::Replays;
 use super::schedule::{Schedule, Slot};
 use super::stream::{Stream, StreamId};
@@ -11,20 +13,12 @@ use crate::{Addr, Datagram, Instant, Port, Protection, Rng, Sid};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bytes::Buf;
-use core::time::Duration;
 
 /// Ports up to this one belong to services of the node (`spec/60` section 1).
 const LAST_SERVICE_PORT: u32 = 18;
 /// Ports that streams opened here start from, at random: nobody can guess them, and a node that restarts
 /// does not meet its old connections (`spec/10` A.5).
 const EPHEMERAL_PORTS: core::ops::Range<u32> = 1 << 14..1 << 27;
-/// Refusals that may wait to be sent.
-const MAX_REFUSALS: usize = 64;
-/// Refusals are sent at most this often, after a burst of [`REFUSAL_BURST`], so that nobody can use them to
-/// flood a third party.
-const REFUSAL_INTERVAL: Duration = Duration::from_millis(10);
-const REFUSAL_BURST: u32 = 32;
-
 /// A datagram to be sent, encrypted; its bytes are in the buffer given to [`Endpoint::poll_transmit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -43,19 +37,22 @@ pub struct Outgoing {
 /// [`poll_timeout`](Self::poll_timeout).
 #[derive(Debug)]
 pub struct Endpoint {
-    config: Config,
+    pub(super) config: Config,
     local: Sid,
     rng: Rng,
-    listeners: BTreeSet<Port>,
-    slots: BTreeMap<StreamId, Slot>,
+    pub(super) listeners: BTreeSet<Port>,
+    pub(super) slots: BTreeMap<StreamId, Slot>,
     index: BTreeMap<(Port, Addr), StreamId>,
-    schedule: Schedule,
+    pub(super) schedule: Schedule,
     /// Streams that were accepted and have ended lately, the latest first.
-    ended: VecDeque<(Instant, Port, Addr)>,
+    pub(super) ended: VecDeque<(Instant, Port, Addr)>,
     replays: Replays,
-    refusals: VecDeque<Outgoing>,
+    pub(super) refusals: VecDeque<Outgoing>,
     /// When the refusals sent so far would all have left at the limited rate.
-    refusals_drained: Instant,
+    pub(super) refusals_drained: Instant,
+    pub(super) stats: EndpointStats,
+    /// When each limit was last reported.
+    pub(super) reported: [Option<Instant>; 5],
     next_id: u64,
 }
 
@@ -66,16 +63,18 @@ impl Endpoint {
         let config = config.clamped();
         Self {
             replays: Replays::new(config.replay_memory),
+            schedule: Schedule::new(config.send_memory),
             config,
             local,
             rng: Rng::new(seed),
             listeners: BTreeSet::new(),
             slots: BTreeMap::new(),
             index: BTreeMap::new(),
-            schedule: Schedule::default(),
             ended: VecDeque::new(),
             refusals: VecDeque::new(),
             refusals_drained: Instant::ZERO,
+            stats: EndpointStats::default(),
+            reported: [None; 5],
             next_id: 0,
         }
     }
@@ -117,9 +116,12 @@ impl Endpoint {
         if remote.is_reserved() {
             return Err(ConnectError::InvalidAddress(remote));
         }
-        let Some(local) = self.ephemeral_port(remote).filter(|_| self.has_room()) else {
+        let room = self.schedule.peers.live() < self.config.max_streams && self.make_room();
+        let Some(local) = self.ephemeral_port(remote).filter(|_| room) else {
             return Err(ConnectError::TooManyStreams);
         };
+        self.schedule.peers.on_connected(remote.sid);
+        self.stats.connected += 1;
         Ok(self.open(now, Role::Initiator, local, remote))
     }
 
@@ -148,7 +150,20 @@ impl Endpoint {
         self.slots.is_empty() && self.refusals.is_empty()
     }
 
-    /// Bytes of received messages that wait to be consumed or for earlier ones, of all streams together.
+    /// What it has counted.
+    #[must_use]
+    pub const fn stats(&self) -> EndpointStats {
+        self.stats
+    }
+
+    /// Its configuration, every field within its range.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Bytes of received messages that wait to be consumed or for earlier ones, of all streams together,
+    /// counted as for [`Config::receive_memory`].
     #[must_use]
     pub const fn received_bytes(&self) -> usize {
         self.schedule.received
@@ -163,11 +178,19 @@ impl Endpoint {
         let now = self.schedule.advance(now);
         let Datagram { from, to, protection, mut payload, fingerprint, .. } = datagram;
         if protection != Protection::Encrypted {
+            self.stats.not_encrypted += 1;
             return Err(DatagramError::NotEncrypted);
         }
-        let packet = Repr::parse(&payload).map_err(|_| DatagramError::Malformed)?.without_payload();
+        let packet = match Repr::parse(&payload) {
+            Ok(packet) if payload.len() <= MAX_PACKET => packet.without_payload(),
+            _ => {
+                self.stats.malformed += 1;
+                return Err(DatagramError::Malformed);
+            }
+        };
         let known = fingerprint.filter(|_| packet.is_first());
         if known.is_some_and(|fingerprint| self.replays.contains(&from.sid, fingerprint)) {
+            self.stats.replayed += 1;
             return Err(DatagramError::Replayed);
         }
         // Not a slice: the first slice of a buffer allocates its reference count.
@@ -181,7 +204,12 @@ impl Endpoint {
         }
         let id = id?;
         let Some(slot) = self.slots.get_mut(&id) else { return Err(DatagramError::UnknownStream) };
-        let memory = self.config.receive_memory.saturating_sub(self.schedule.received);
+        let memory = if slot.used {
+            let free = self.config.receive_memory.saturating_sub(self.schedule.received);
+            free.saturating_sub(self.schedule.peers.received(&from.sid))
+        } else {
+            0
+        };
         slot.connection.handle_packet(now, &packet, payload, memory);
         self.schedule.settle(id, slot);
         self.remove_if_dead(id);
@@ -240,13 +268,20 @@ impl Endpoint {
 
     /// What has happened, oldest first.
     pub fn poll_event(&mut self) -> Option<Event> {
-        let event = self.schedule.pop_event()?;
-        if let Event::Readable { stream } = event
-            && let Some(slot) = self.slots.get_mut(&stream)
-        {
-            Schedule::readable_taken(slot);
+        loop {
+            if let Some(event) = self.schedule.pop_event() {
+                if let Event::Readable { stream } | Event::Writable { stream } = event
+                    && let Some(slot) = self.slots.get_mut(&stream)
+                {
+                    Schedule::event_taken(slot, event);
+                }
+                return Some(event);
+            }
+            let id = self.schedule.pop_waiting()?;
+            if let Some(slot) = self.slots.get_mut(&id) {
+                self.schedule.waiting_taken(id, slot);
+            }
         }
-        Some(event)
     }
 
     /// When to call [`Endpoint::handle_timeout`]; the last time seen while there is something to take.
@@ -279,29 +314,7 @@ impl Endpoint {
             || ready.any(|slot| has_room(&slot.connection.peer.sid))
     }
 
-    /// Opens a stream for a packet that belongs to none, if that is what it asks for.
-    fn accept(
-        &mut self,
-        now: Instant,
-        from: Addr,
-        to: Port,
-        packet: &Repr<'_>,
-    ) -> Result<StreamId, DatagramError> {
-        if *packet == Repr::Stop {
-            return Err(DatagramError::UnknownStream); // answering would never end
-        }
-        let first = packet.is_first();
-        let is_new = first && !self.has_ended_lately(now, to, from);
-        if is_new && self.listeners.contains(&to) && self.has_room() {
-            let stream = self.open(now, Role::Listener, to, from);
-            self.schedule.push_event(Event::Accepted { stream, peer: from, port: to });
-            return Ok(stream);
-        }
-        self.refuse(now, Outgoing { from: to, to: from });
-        Err(if first { DatagramError::Refused } else { DatagramError::UnknownStream })
-    }
-
-    fn open(&mut self, now: Instant, role: Role, local: Port, peer: Addr) -> StreamId {
+    pub(super) fn open(&mut self, now: Instant, role: Role, local: Port, peer: Addr) -> StreamId {
         let id = StreamId(self.next_id);
         self.next_id += 1;
         let connection = Connection::new(now, role, local, peer, &self.config);
@@ -312,34 +325,18 @@ impl Endpoint {
         id
     }
 
-    fn remove_if_dead(&mut self, id: StreamId) {
+    pub(super) fn remove_if_dead(&mut self, id: StreamId) {
         if let Some(slot) = self.slots.get(&id)
             && slot.is_dead()
         {
             self.schedule.remove(id, slot);
             let (local, peer) = (slot.connection.local, slot.connection.peer);
             if slot.connection.role == Role::Listener {
-                self.ended.truncate(self.config.max_streams);
+                self.ended.truncate(self.config.max_streams.saturating_mul(ENDED_EACH));
                 self.ended.push_front((self.schedule.now, local, peer));
             }
             self.index.remove(&(local, peer));
             self.slots.remove(&id);
-        }
-    }
-
-    /// Whether a packet that seems to open a stream may be a late copy of one that opened a stream which has
-    /// ended: the wire has no connection identifier to tell.
-    fn has_ended_lately(&mut self, now: Instant, local: Port, peer: Addr) -> bool {
-        let horizon = now - self.config.idle_timeout;
-        self.ended.truncate(self.ended.partition_point(|(at, ..)| *at >= horizon));
-        self.ended.iter().any(|ended| (ended.1, ended.2) == (local, peer))
-    }
-
-    fn refuse(&mut self, now: Instant, refusal: Outgoing) {
-        let soon = now + REFUSAL_INTERVAL * REFUSAL_BURST;
-        if self.refusals.len() < MAX_REFUSALS && self.refusals_drained < soon {
-            self.refusals_drained = self.refusals_drained.max(now) + REFUSAL_INTERVAL;
-            self.refusals.push_back(refusal);
         }
     }
 
@@ -350,9 +347,5 @@ impl Endpoint {
             let free = !self.index.contains_key(&(port, remote)) && !self.listeners.contains(&port);
             free.then_some(port)
         })
-    }
-
-    fn has_room(&self) -> bool {
-        self.slots.len() < self.config.max_streams
     }
 }

@@ -49,6 +49,42 @@ pub enum Event {
         /// Why.
         reason: CloseReason,
     },
+    /// A limit was hit. Reported at most once in ten seconds for each limit;
+    /// [`EndpointStats`](super::EndpointStats) counts every time.
+    LimitReached {
+        /// Which.
+        limit: Limit,
+        /// Who hit it, not always the one to blame.
+        peer: Addr,
+    },
+}
+
+/// Something of which a peer has had as much as it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// [`Config::max_streams`](super::Config::max_streams). The stream was refused.
+    Streams,
+    /// [`Config::max_streams_per_peer`](super::Config::max_streams_per_peer). The stream was refused.
+    StreamsPerPeer,
+    /// [`Config::max_half_open`](super::Config::max_half_open). The stream was refused, or another one.
+    HalfOpen,
+    /// [`Config::new_streams`](super::Config::new_streams). The peer has to try again.
+    NewStreams,
+    /// [`Config::new_streams_per_peer`](super::Config::new_streams_per_peer). The peer has to try again.
+    NewStreamsPerPeer,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Streams => "too many streams",
+            Self::StreamsPerPeer => "too many streams of one peer",
+            Self::HalfOpen => "too many streams that nothing has gone over yet",
+            Self::NewStreams => "too many new streams at once",
+            Self::NewStreamsPerPeer => "too many new streams of one peer at once",
+        })
+    }
 }
 
 /// Why a stream ended.
@@ -70,6 +106,8 @@ pub enum CloseReason {
     Unreachable,
     /// The peer has restarted and opened a new stream with the same ports.
     PeerRestarted,
+    /// Nothing had gone over it yet, and others needed its place.
+    Displaced,
 }
 
 impl fmt::Display for CloseReason {
@@ -82,6 +120,7 @@ impl fmt::Display for CloseReason {
             Self::TimedOut => "the peer has fallen silent",
             Self::Unreachable => "the peer has never answered",
             Self::PeerRestarted => "the peer has restarted",
+            Self::Displaced => "made room for another one before anything had gone over it",
         })
     }
 }
@@ -168,6 +207,9 @@ pub enum DatagramError {
     UnknownStream,
     /// It would open a stream, and there are too many, or nothing listens.
     Refused,
+    /// It would open a stream, and too many were opened just now. Nothing answers it, so that the peer tries
+    /// again.
+    TooSoon,
     /// It is an exact copy of a packet with FIRST that came before. Nothing answers it.
     Replayed,
 }
@@ -179,6 +221,7 @@ impl fmt::Display for DatagramError {
             Self::Malformed => "not a stream packet",
             Self::UnknownStream => "packet belongs to no stream",
             Self::Refused => "stream refused",
+            Self::TooSoon => "too many streams were opened just now",
             Self::Replayed => "copy of a packet that opened a stream before",
         })
     }

@@ -11,20 +11,23 @@
 //! An [`Endpoint`] is all streams of one node. It takes and gives datagrams that somebody else encrypts,
 //! routes and delivers, most of the time: they may be lost, repeated, delayed and reordered.
 
+mod admission;
 mod config;
 mod connection;
 mod endpoint;
 mod event;
+mod peers;
 pub(crate) mod receive;
 mod replay;
 mod schedule;
 pub(crate) mod send;
 mod stream;
 
+pub use admission::EndpointStats;
 pub use config::Config;
 pub use connection::Stats;
 pub use endpoint::{Endpoint, Outgoing};
-pub use event::{CloseReason, ConnectError, DatagramError, Event, ListenError, SendError};
+pub use event::{CloseReason, ConnectError, DatagramError, Event, Limit, ListenError, SendError};
 pub use stream::{Stream, StreamId};
 
 /// Bytes in the longest message that is sent (`spec/10` A.2). Longer ones are received.

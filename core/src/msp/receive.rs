@@ -6,6 +6,28 @@ use bytes::Bytes;
 
 /// Messages that a stream may keep even when the memory that all streams share is used up.
 const GUARANTEED: usize = 8;
+/// What a message takes beyond its bytes: its segment, and what an allocator adds.
+pub(super) const MESSAGE_OVERHEAD: usize = 64;
+/// The longest packet that is taken; the node brings none that long.
+pub(super) const MAX_PACKET: usize = 1536;
+
+/// Bytes that a buffer with this window keeps at most, without those that count as memory of all streams.
+pub(super) fn max_bytes(window: usize) -> usize {
+    // Its array has grown in powers of two.
+    window.next_power_of_two() * size_of::<Segment>() + GUARANTEED * (MAX_PACKET + MESSAGE_OVERHEAD)
+}
+
+#[derive(Debug)]
+struct Segment {
+    seq: Seq,
+    payload: Bytes,
+}
+
+impl Segment {
+    const fn bytes(&self) -> usize {
+        self.payload.len() + MESSAGE_OVERHEAD
+    }
+}
 
 /// What became of a received segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +45,11 @@ pub(crate) enum Insertion {
 /// Segments from the first one that is not consumed.
 #[derive(Debug)]
 pub(crate) struct ReceiveBuffer {
-    /// Slot 0 is the next segment to consume.
-    slots: VecDeque<Option<Bytes>>,
+    /// In order. What is missing takes no memory, however much it is.
+    segments: VecDeque<Segment>,
+    /// The next segment to consume.
     next: Seq,
-    /// How many slots from the first one on are filled.
+    /// How many segments from `next` on are there.
     in_order: usize,
     bytes: usize,
     window: usize,
@@ -36,7 +59,7 @@ pub(crate) struct ReceiveBuffer {
 
 impl ReceiveBuffer {
     pub(crate) const fn new(window: usize) -> Self {
-        Self { slots: VecDeque::new(), next: Seq(0), in_order: 0, bytes: 0, window, last: None }
+        Self { segments: VecDeque::new(), next: Seq(0), in_order: 0, bytes: 0, window, last: None }
     }
 
     /// One whose first segment has another number, so that a test need not send 65,536 segments.
@@ -50,7 +73,7 @@ impl ReceiveBuffer {
         self.next.previous()
     }
 
-    /// Bytes kept.
+    /// Bytes kept, with what messages take beyond their own.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
@@ -67,7 +90,7 @@ impl ReceiveBuffer {
 
     /// Something is missing before a segment that arrived.
     pub(crate) fn has_hole(&self) -> bool {
-        self.slots.len() > self.in_order
+        self.segments.len() > self.in_order
     }
 
     /// Takes a segment. `memory` is what all streams together may still keep.
@@ -77,25 +100,24 @@ impl ReceiveBuffer {
             return Insertion::Duplicate;
         }
         let index = distance as usize;
-        if self.slots.get(index).is_some_and(Option::is_some) {
+        let place = self.segments.partition_point(|segment| segment.seq - self.next < distance);
+        if self.segments.get(place).is_some_and(|segment| segment.seq == seq) {
             return Insertion::Duplicate;
         }
+        let segment = Segment { seq, payload };
         let beyond_end = self.last.is_some_and(|last| last.is_before(seq));
         // Near the front there is always room, so that every stream moves on.
-        if index >= self.window || beyond_end || (payload.len() > memory && index >= GUARANTEED) {
+        if index >= self.window || beyond_end || (segment.bytes() > memory && index >= GUARANTEED) {
             return Insertion::Dropped;
-        }
-        if index >= self.slots.len() {
-            self.slots.resize_with(index + 1, || None);
         }
         if shutdown {
             self.last = Some(seq);
-            self.forget_from(index + 1); // nothing follows it, whatever claimed to
+            self.forget_from(place); // nothing follows it, whatever claimed to
         }
-        self.bytes += payload.len();
-        self.slots[index] = Some(payload);
+        self.bytes += segment.bytes();
+        self.segments.insert(place, segment);
         let before = self.in_order;
-        while self.slots.get(self.in_order).is_some_and(Option::is_some) {
+        while self.segments.get(self.in_order).is_some_and(|it| it.seq == self.next + self.in_order as u16) {
             self.in_order += 1;
         }
         let advanced = self.in_order > before;
@@ -105,7 +127,8 @@ impl ReceiveBuffer {
 
     /// Messages that can be consumed, in order. Empty ones deliver nothing and are not among them.
     pub(crate) fn peek(&self) -> impl Iterator<Item = &Bytes> {
-        self.slots.iter().take(self.in_order).flatten().filter(|message| !message.is_empty())
+        let segments = self.segments.iter().take(self.in_order);
+        segments.map(|segment| &segment.payload).filter(|payload| !payload.is_empty())
     }
 
     pub(crate) const fn is_readable(&self) -> bool {
@@ -129,27 +152,34 @@ impl ReceiveBuffer {
         self.forget_from(self.in_order);
     }
 
+    /// Gives memory back that has not been used for a while.
+    pub(crate) fn shrink(&mut self) {
+        if self.segments.is_empty() {
+            self.segments = VecDeque::new();
+        }
+    }
+
     fn pop_segment(&mut self) -> Option<Bytes> {
         if self.in_order == 0 {
             return None;
         }
-        let payload = self.slots.pop_front()??;
+        let segment = self.segments.pop_front()?;
         self.in_order -= 1;
         self.next = self.next.next();
-        self.bytes -= payload.len();
-        Some(payload)
+        self.bytes -= segment.bytes();
+        Some(segment.payload)
     }
 
     /// An empty message is consumed by itself (`spec/10` A.9).
     fn skip_empty(&mut self) {
-        while self.slots.front().is_some_and(|slot| slot.as_ref().is_some_and(Bytes::is_empty)) {
+        while self.in_order > 0 && self.segments.front().is_some_and(|it| it.payload.is_empty()) {
             self.pop_segment();
         }
     }
 
-    fn forget_from(&mut self, index: usize) {
-        for payload in self.slots.drain(index..).flatten() {
-            self.bytes -= payload.len();
+    fn forget_from(&mut self, place: usize) {
+        for segment in self.segments.drain(place..) {
+            self.bytes -= segment.bytes();
         }
     }
 }
@@ -188,9 +218,9 @@ mod tests {
         assert_eq!(insert(&mut buffer, 16, "x"), Insertion::Dropped);
         assert_eq!(insert(&mut buffer, 0x7fff, "x"), Insertion::Dropped);
         let payload = Bytes::from_static(b"xyz");
-        assert_eq!(buffer.insert(Seq(8), payload.clone(), false, 2), Insertion::Dropped);
+        assert_eq!(buffer.insert(Seq(8), payload.clone(), false, 66), Insertion::Dropped);
         assert_eq!(buffer.insert(Seq(7), payload.clone(), false, 2), Insertion::OutOfOrder);
-        assert_eq!(buffer.insert(Seq(8), payload, false, 3), Insertion::OutOfOrder);
+        assert_eq!(buffer.insert(Seq(8), payload, false, 67), Insertion::OutOfOrder);
     }
 
     #[test]
@@ -199,9 +229,9 @@ mod tests {
         for (seq, text) in [(0, "a"), (1, "bb"), (3, "dddd")] {
             insert(&mut buffer, seq, text);
         }
-        assert_eq!((buffer.bytes(), buffer.has_hole()), (7, true));
+        assert_eq!((buffer.bytes(), buffer.has_hole()), (7 + 3 * MESSAGE_OVERHEAD, true));
         buffer.truncate();
-        assert_eq!((buffer.bytes(), buffer.has_hole()), (3, false));
+        assert_eq!((buffer.bytes(), buffer.has_hole()), (3 + 2 * MESSAGE_OVERHEAD, false));
         assert_eq!(buffer.peek().count(), 2);
     }
 
@@ -211,7 +241,7 @@ mod tests {
         insert(&mut buffer, 3, "beyond");
         insert(&mut buffer, 5, "beyond");
         assert_eq!(buffer.insert(Seq(2), Bytes::new(), true, usize::MAX), Insertion::OutOfOrder);
-        assert_eq!(buffer.bytes(), 0);
+        assert_eq!(buffer.bytes(), MESSAGE_OVERHEAD);
         assert_eq!(insert(&mut buffer, 4, "beyond"), Insertion::Dropped);
         insert(&mut buffer, 1, "");
         insert(&mut buffer, 0, "a");

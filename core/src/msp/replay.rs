@@ -25,6 +25,9 @@ struct Known {
 }
 
 impl Replays {
+    /// A fingerprint, with all that belongs to a peer if it is the only one of the peer.
+    pub(super) const MAX_BYTES_EACH: usize = 224;
+
     pub(super) const fn new(limit: usize) -> Self {
         Self { limit, count: 0, clock: 0, peers: BTreeMap::new() }
     }

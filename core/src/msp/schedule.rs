@@ -1,7 +1,10 @@
 //! Which stream is due when, and what is to be reported about it.
 
+use super::MAX_MESSAGE;
 use super::connection::Connection;
 use super::event::Event;
+use super::peers::Peers;
+use super::receive::MESSAGE_OVERHEAD;
 use super::stream::StreamId;
 use crate::Instant;
 use alloc::collections::{BTreeSet, VecDeque};
@@ -22,26 +25,38 @@ pub(super) struct Slot {
     readable: bool,
     /// The first message that has not been announced.
     announced: usize,
-    /// What is in [`Schedule::timers`], [`Schedule::ready`] and [`Schedule::received`] for it.
+    /// An [`Event::Writable`] is queued.
+    writable: bool,
+    /// A message has gone over it, or it was opened here.
+    pub(super) used: bool,
+    /// What is in [`Schedule`] for it.
     timer: Option<Instant>,
     ready: bool,
-    accounted: usize,
+    live: bool,
+    waits_for_memory: bool,
+    received: usize,
+    sending: usize,
 }
 
 impl Slot {
-    pub(super) const fn new(connection: Connection, connected: bool) -> Self {
+    pub(super) const fn new(connection: Connection, accepted: bool) -> Self {
         Self {
             connection,
             wants_to_write: false,
             abandoned: false,
             reported: false,
-            connected,
+            connected: accepted,
             peer_finished: false,
             readable: false,
             announced: 0,
+            writable: false,
+            used: !accepted,
             timer: None,
             ready: false,
-            accounted: 0,
+            live: true,
+            waits_for_memory: false,
+            received: 0,
+            sending: 0,
         }
     }
 
@@ -51,8 +66,8 @@ impl Slot {
     }
 }
 
-/// Timers, streams with something to send, and events.
-#[derive(Debug, Default)]
+/// Timers, streams with something to send, events, and what all streams have together.
+#[derive(Debug)]
 pub(super) struct Schedule {
     /// The last time seen.
     pub(super) now: Instant,
@@ -62,9 +77,34 @@ pub(super) struct Schedule {
     events: VecDeque<Event>,
     /// Bytes of received messages that all streams keep.
     pub(super) received: usize,
+    /// Bytes of messages to send that all streams keep, and how many there may be.
+    sending: usize,
+    send_memory: usize,
+    /// Streams that wait until that is less.
+    waiting: VecDeque<StreamId>,
+    pub(super) peers: Peers,
 }
 
 impl Schedule {
+    /// What is kept for each stream beside its messages.
+    pub(super) const STREAM_BYTES: usize = 3072;
+    /// Events that are queued for one stream at most: one of each kind.
+    const EVENTS: usize = 6;
+
+    pub(super) fn new(send_memory: usize) -> Self {
+        Self {
+            now: Instant::ZERO,
+            timers: BTreeSet::new(),
+            ready: VecDeque::new(),
+            events: VecDeque::new(),
+            received: 0,
+            sending: 0,
+            send_memory,
+            waiting: VecDeque::new(),
+            peers: Peers::default(),
+        }
+    }
+
     /// Takes `now`, which never goes back.
     pub(super) fn advance(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);
@@ -73,9 +113,8 @@ impl Schedule {
 
     /// Notes everything that has changed about a stream. Called after each change.
     pub(super) fn settle(&mut self, id: StreamId, slot: &mut Slot) {
+        self.account(slot);
         self.report(id, slot);
-        self.received = self.received + slot.connection.receive.bytes() - slot.accounted;
-        slot.accounted = slot.connection.receive.bytes();
         let transmit = slot.connection.transmit_at();
         let ready = transmit.is_some_and(|at| at <= self.now);
         if ready && !slot.ready {
@@ -104,9 +143,49 @@ impl Schedule {
         self.events.pop_front()
     }
 
-    /// The user is told of what becomes readable after this.
-    pub(super) fn readable_taken(slot: &mut Slot) {
-        slot.readable = false;
+    /// The user has taken an event of this stream, and is told of what happens after it.
+    pub(super) fn event_taken(slot: &mut Slot, event: Event) {
+        match event {
+            Event::Readable { .. } => slot.readable = false,
+            Event::Writable { .. } => slot.writable = false,
+            _ => {}
+        }
+    }
+
+    /// Whether the queue is as long as `streams` streams can make it: the user does not take events.
+    pub(super) fn is_overfull(&self, streams: usize) -> bool {
+        self.events.len() >= streams.saturating_mul(Self::EVENTS)
+    }
+
+    /// Bytes of messages to send that all streams together may still keep.
+    pub(super) const fn send_memory_left(&self) -> usize {
+        self.send_memory.saturating_sub(self.sending)
+    }
+
+    /// Messages that can be queued now.
+    pub(super) fn capacity(&self, connection: &Connection) -> usize {
+        connection.capacity(self.send_memory_left())
+    }
+
+    /// A send was refused: [`Event::Writable`] is to follow.
+    pub(super) fn refuse_send(&mut self, id: StreamId, slot: &mut Slot) {
+        slot.wants_to_write = true;
+        self.settle(id, slot);
+    }
+
+    /// The next stream that waits for memory, once there is some.
+    pub(super) fn pop_waiting(&mut self) -> Option<StreamId> {
+        if self.is_memory_awaited() { self.waiting.pop_front() } else { None }
+    }
+
+    /// The stream is to be told now that it can send, if it can.
+    pub(super) fn waiting_taken(&mut self, id: StreamId, slot: &mut Slot) {
+        slot.waits_for_memory = false;
+        self.settle(id, slot);
+    }
+
+    fn is_memory_awaited(&self) -> bool {
+        !self.waiting.is_empty() && self.send_memory_left() >= MAX_MESSAGE + MESSAGE_OVERHEAD
     }
 
     /// The next stream in turn that has something to send. The caller settles it when it has sent.
@@ -138,17 +217,44 @@ impl Schedule {
     }
 
     pub(super) fn has_events(&self) -> bool {
-        !self.events.is_empty()
+        !self.events.is_empty() || self.is_memory_awaited()
     }
 
     /// Forgets a stream.
     pub(super) fn remove(&mut self, id: StreamId, slot: &Slot) {
-        self.received -= slot.accounted;
+        self.received -= slot.received;
+        self.sending -= slot.sending;
+        self.peers.on_received(&slot.connection.peer.sid, slot.received, 0);
+        if slot.waits_for_memory {
+            self.waiting.retain(|waiting| *waiting != id);
+        }
         if let Some(at) = slot.timer {
             self.timers.remove(&(at, id));
         }
         if slot.ready {
             self.ready.retain(|ready| *ready != id);
+        }
+    }
+
+    /// Brings the sums up to date.
+    fn account(&mut self, slot: &mut Slot) {
+        let Slot { connection, used, live, .. } = slot;
+        let peer = &connection.peer.sid;
+        let (received, sending) = (connection.receive.bytes(), connection.send.bytes());
+        if received != slot.received {
+            self.peers.on_received(peer, slot.received, received);
+            self.received = self.received + received - slot.received;
+            slot.received = received;
+        }
+        self.sending = self.sending + sending - slot.sending;
+        slot.sending = sending;
+        if *live && !*used && (connection.is_used() || connection.closed().is_some()) {
+            *used = true;
+            self.peers.on_used(peer);
+        }
+        if *live && connection.closed().is_some() {
+            *live = false;
+            self.peers.on_closed(self.now, peer);
         }
     }
 
@@ -171,9 +277,15 @@ impl Schedule {
             slot.peer_finished = true;
             self.events.push_back(Event::PeerFinished { stream });
         }
-        if slot.wants_to_write && connection.capacity() > 0 && connection.closed().is_none() {
-            slot.wants_to_write = false;
-            self.events.push_back(Event::Writable { stream });
+        if slot.wants_to_write && !slot.writable {
+            if connection.capacity(self.send_memory_left()) > 0 {
+                slot.wants_to_write = false;
+                slot.writable = true;
+                self.events.push_back(Event::Writable { stream });
+            } else if connection.capacity(usize::MAX) > 0 && !slot.waits_for_memory {
+                slot.waits_for_memory = true;
+                self.waiting.push_back(stream);
+            }
         }
         if let Some(reason) = connection.closed()
             && (slot.abandoned || !connection.receive.is_readable())

@@ -10,6 +10,8 @@
 //! After a timeout, the segments behind it are resent in growing groups (go-back-N with slow start), because
 //! a blackout usually took them all.
 
+use super::MAX_MESSAGE;
+use super::receive::MESSAGE_OVERHEAD;
 use crate::path::RoundTrip;
 use crate::{Instant, Seq};
 use alloc::collections::VecDeque;
@@ -24,6 +26,15 @@ const MAX_REORDERING: u32 = 8;
 const MAX_LOST_AGAIN: u32 = 6;
 /// Peers and runtimes delay acknowledgments by about this much.
 const ACK_DELAY: Duration = Duration::from_millis(5);
+
+/// Messages that a stream may queue even when the memory that all streams share is used up.
+const GUARANTEED: usize = 8;
+
+/// Bytes that a buffer with this window keeps at most, without those that count as memory of all streams.
+pub(super) fn max_bytes(window: usize) -> usize {
+    // Its array, which has room for the end of the stream, too, has grown in powers of two.
+    (window + 1).next_power_of_two() * size_of::<Segment>() + GUARANTEED * (MAX_MESSAGE + MESSAGE_OVERHEAD)
+}
 
 #[derive(Debug)]
 struct Segment {
@@ -52,6 +63,8 @@ enum Recovery {
 #[derive(Debug)]
 pub(crate) struct SendBuffer {
     segments: VecDeque<Segment>,
+    /// Bytes of messages kept, with what they take beyond their own.
+    bytes: usize,
     /// The number of the first segment in the buffer.
     base: Seq,
     /// How many of them have been sent at least once.
@@ -114,6 +127,7 @@ impl SendBuffer {
     pub(crate) const fn new() -> Self {
         Self {
             segments: VecDeque::new(),
+            bytes: 0,
             base: Seq(0),
             sent: 0,
             lost: 0,
@@ -135,6 +149,19 @@ impl SendBuffer {
     /// Segments queued or unacknowledged.
     pub(crate) fn len(&self) -> usize {
         self.segments.len()
+    }
+
+    /// Bytes of messages kept, with what they take beyond their own.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Messages that may be queued now, of the `window` that fit in all. `memory` is what all streams together
+    /// may still keep.
+    pub(crate) fn capacity(&self, window: usize, memory: usize) -> usize {
+        let guaranteed = GUARANTEED.saturating_sub(self.len());
+        let affordable = memory / (MAX_MESSAGE + MESSAGE_OVERHEAD);
+        window.saturating_sub(self.len()).min(affordable.max(guaranteed))
     }
 
     /// Segments that have never been sent.
@@ -174,6 +201,13 @@ impl SendBuffer {
         }
     }
 
+    /// Gives memory back that has not been used for a while.
+    pub(crate) fn shrink(&mut self) {
+        if self.segments.is_empty() {
+            self.segments = VecDeque::new();
+        }
+    }
+
     /// Takes the acknowledgment of everything up to `ack`. `repeats` says that the packet may have been sent
     /// because a later segment arrived: it carried no data.
     pub(crate) fn on_ack(
@@ -200,6 +234,7 @@ impl SendBuffer {
         self.detect_spurious(now, round_trip);
         let (mut once, mut sample) = (true, None);
         for segment in self.segments.drain(..count) {
+            self.bytes -= segment.payload.len() + MESSAGE_OVERHEAD;
             self.lost -= usize::from(segment.lost);
             once &= segment.transmissions == 1;
             sample = (segment.transmissions == 1).then(|| now - segment.sent_at);
@@ -302,6 +337,7 @@ impl SendBuffer {
 
     fn push_segment(&mut self, payload: Bytes, shutdown: bool) {
         let sent_at = Instant::ZERO;
+        self.bytes += payload.len() + MESSAGE_OVERHEAD;
         self.segments.push_back(Segment { payload, shutdown, sent_at, transmissions: 0, lost: false });
     }
 

@@ -56,6 +56,7 @@ impl<'a> Stream<'a> {
     ///
     /// See [`SendError`]; the message was not queued then.
     pub fn send(&mut self, now: Instant, message: Bytes) -> Result<(), SendError> {
+        let capacity = self.schedule.capacity(&self.slot.connection);
         let connection = &mut self.slot.connection;
         if let Some(reason) = connection.closed() {
             return Err(SendError::Closed(reason));
@@ -65,8 +66,8 @@ impl<'a> Stream<'a> {
             return Err(SendError::Empty);
         } else if message.len() > MAX_MESSAGE {
             return Err(SendError::TooLarge { max: MAX_MESSAGE });
-        } else if connection.capacity() == 0 {
-            self.slot.wants_to_write = true;
+        } else if capacity == 0 {
+            self.schedule.refuse_send(self.id, self.slot);
             return Err(SendError::WouldBlock);
         }
         connection.send.push(message);
@@ -78,9 +79,7 @@ impl<'a> Stream<'a> {
     /// follows only a refused `send`.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        let connection = &self.slot.connection;
-        let open = connection.closed().is_none() && !connection.send.is_finished();
-        if open { connection.capacity() } else { 0 }
+        self.schedule.capacity(&self.slot.connection)
     }
 
     /// Messages queued here that the peer has not acknowledged, the end of the stream counted as one.

@@ -10,17 +10,15 @@ pub struct TunnelConfig {
     pub once: bool,
     /// Links that may exist at once. Beyond it a listening tunnel aborts a new stream and a connecting
     /// tunnel accepts no connection. At least 1; default 128.
+    ///
+    /// How many of them one peer may have, how many may wait for their dial, how fast they may begin and what
+    /// they may keep is for [`msp::Config`](crate::msp::Config) to say. Every link gets its share of
+    /// [`send_memory`](crate::msp::Config::send_memory).
     pub max_links: usize,
-    /// Links of a listening tunnel that may wait for their dial to succeed or fail. Beyond it a new stream
-    /// is aborted. At least 1; default 32.
-    pub max_half_open: usize,
-    /// Bytes from the local side that all links together may keep until the peer has acknowledged them.
-    /// Every link gets its share, but at least eight messages. Default 4 MiB.
-    pub send_memory: usize,
 }
 
 impl Default for TunnelConfig {
     fn default() -> Self {
-        Self { once: false, max_links: 128, max_half_open: 32, send_memory: 4 << 20 }
+        Self { once: false, max_links: 128 }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::Addr;
 use crate::mdp::NodeEvent;
-use crate::msp::{CloseReason, StreamId};
+use crate::msp::{CloseReason, Limit, StreamId};
 use core::fmt;
 
 /// A local connection of a tunnel, a TCP connection or standard input and output, with its stream. Never
@@ -82,6 +82,8 @@ pub enum EndReason {
     Unreachable,
     /// The peer has restarted.
     PeerRestarted,
+    /// Nothing had gone over the stream yet, and others needed its place.
+    Displaced,
     /// The tunnel was [shut down](super::Tunnel::shutdown).
     Shutdown,
 }
@@ -108,6 +110,7 @@ impl From<CloseReason> for EndReason {
             CloseReason::TimedOut => Self::TimedOut,
             CloseReason::Unreachable => Self::Unreachable,
             CloseReason::PeerRestarted => Self::PeerRestarted,
+            CloseReason::Displaced => Self::Displaced,
         }
     }
 }
@@ -123,6 +126,7 @@ impl fmt::Display for EndReason {
             Self::TimedOut => "the peer has fallen silent",
             Self::Unreachable => "the peer has never answered",
             Self::PeerRestarted => "the peer has restarted",
+            Self::Displaced => "made room for another one before anything had gone over it",
             Self::Shutdown => "aborted here",
         })
     }
@@ -169,6 +173,13 @@ pub enum TunnelEvent {
     /// [`TunnelConfig`](super::TunnelConfig). Reported once until a link ends.
     LimitReached {
         /// The other end of the stream.
+        peer: Addr,
+    },
+    /// A peer has had as much as [`msp::Config`](crate::msp::Config) lets it have.
+    PeerLimited {
+        /// Of what.
+        limit: Limit,
+        /// The other end of the stream that was not opened, or was ended for another one.
         peer: Addr,
     },
     /// Something happened to the node below.

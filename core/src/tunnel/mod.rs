@@ -79,6 +79,7 @@ pub struct Tunnel {
     host: Host,
     role: Role,
     config: TunnelConfig,
+    send_memory: usize,
     phase: Phase,
     links: BTreeMap<LinkId, Link>,
     actions: VecDeque<Action>,
@@ -111,8 +112,9 @@ impl Tunnel {
         Ok(Self::new(host, Role::Connect(remote), config))
     }
 
-    fn new(host: Host, role: Role, config: TunnelConfig) -> Self {
+    fn new(mut host: Host, role: Role, config: TunnelConfig) -> Self {
         Self {
+            send_memory: host.endpoint().config().send_memory,
             host,
             role,
             config,
@@ -327,7 +329,7 @@ impl Tunnel {
 
     /// Messages that every link may keep unacknowledged.
     fn share(&self) -> usize {
-        (self.config.send_memory / MAX_MESSAGE / self.links.len().max(1)).max(MIN_SHARE)
+        (self.send_memory / MAX_MESSAGE / self.links.len().max(1)).max(MIN_SHARE)
     }
 
     fn open_link(&mut self, link: LinkId) -> Option<(&mut Link, Stream<'_>)> {
@@ -357,6 +359,7 @@ impl Tunnel {
                 Event::Accepted { stream, peer, .. } => self.accept(now, stream, peer),
                 Event::PeerFinished { stream } => self.check_inbound(LinkId(stream)),
                 Event::Closed { stream, reason } => self.end(LinkId(stream), reason.into()),
+                Event::LimitReached { limit, peer } => self.report(TunnelEvent::PeerLimited { limit, peer }),
                 Event::Connected { .. } | Event::Readable { .. } | Event::Writable { .. } => {}
             }
         }
@@ -364,9 +367,8 @@ impl Tunnel {
 
     /// Begins a link for a stream that a peer has opened, or aborts the stream.
     fn accept(&mut self, now: Instant, stream: StreamId, peer: Addr) {
-        let half_open = self.links.values().filter(|link| link.local == Local::Dialling).count();
         let running = self.phase == Phase::Running;
-        if running && self.has_room() && half_open < self.config.max_half_open.max(1) {
+        if running && self.has_room() {
             let link = self.begin(stream, peer, Local::Dialling);
             self.actions.push_back(Action::Dial(link));
             return;

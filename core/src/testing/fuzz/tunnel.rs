@@ -41,7 +41,7 @@ struct State {
 
 impl State {
     fn new() -> Self {
-        let config = TunnelConfig { max_links: 4, max_half_open: 2, ..TunnelConfig::default() };
+        let config = TunnelConfig { max_links: 4, ..TunnelConfig::default() };
         let link = |link: Link| link.delay(Duration::from_millis(5));
         let dial = |n: usize| match n % 5 {
             3 => Dial::Refuse,

@@ -9,6 +9,8 @@ use bytes::Bytes;
 
 /// Messages that are kept even without memory for them.
 const GUARANTEED: i64 = 8;
+/// What a message counts beyond its bytes.
+const OVERHEAD: usize = 64;
 
 /// What a receive buffer must do, with numbers that do not wrap.
 struct Model {
@@ -87,7 +89,7 @@ impl Receiver {
         assert_eq!(buffer.in_order() as i64, in_order);
         assert_eq!(buffer.is_readable(), in_order > 0);
         assert_eq!(buffer.has_hole(), model.kept.len() as i64 > in_order);
-        assert_eq!(buffer.bytes(), model.kept.values().map(Bytes::len).sum());
+        assert_eq!(buffer.bytes(), model.kept.values().map(|payload| payload.len() + OVERHEAD).sum());
         let ready = model.kept.range(..model.next + in_order).map(|(_, payload)| payload);
         let ready = ready.filter(|payload| !payload.is_empty());
         assert_eq!(buffer.peek().collect::<Vec<_>>(), ready.collect::<Vec<_>>());
@@ -111,7 +113,7 @@ impl Model {
             return Insertion::Duplicate;
         }
         let place = number - self.next;
-        let no_memory = payload.len() > memory && place >= GUARANTEED;
+        let no_memory = payload.len() + OVERHEAD > memory && place >= GUARANTEED;
         if place >= self.window || no_memory || self.last.is_some_and(|last| number > last) {
             return Insertion::Dropped;
         }
