@@ -2,6 +2,7 @@
 
 mod daemon_socket;
 mod datagram;
+mod forge;
 mod node;
 mod stream_ops;
 mod tunnel;

@@ -1,6 +1,7 @@
 //! A node, with streams on it, in hostile company.
 
 use super::Input;
+use super::forge::Liars;
 use crate::mdp::SharedKey;
 use crate::msp::{Config, Event, StreamId};
 use crate::wire::mdp;
@@ -15,13 +16,16 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
 const INTERFACE: InterfaceId = InterfaceId(0);
-const LISTENING: u16 = 512;
+pub(super) const LISTENING: u16 = 512;
+/// The seed of a node that comes last.
+const HONEST: u8 = 9;
 /// More than this in answer to one packet is no answer.
 const MANY: usize = 10_000;
 
-/// A host whose neighbour sends it any datagram in its own name, and whose network changes, drops, repeats
-/// and makes up packets: nothing panics, nothing that may not be sent is sent, memory is bounded, timers
-/// neither spin nor oversleep, and every stream ends once, at the latest when all fall silent.
+/// A host whose neighbour sends it any datagram in its own name, among liars with several identities who forge
+/// whatever they have keys for, on a network that changes, drops, repeats and makes up packets: nothing panics,
+/// nothing that may not be sent is sent, memory is bounded, timers neither spin nor oversleep, every stream ends
+/// once, at the latest when all fall silent, and then a newcomer is served as if nothing had been.
 ///
 /// # Panics
 ///
@@ -39,13 +43,14 @@ pub fn node(input: &[u8]) {
         state.drain();
     }
     state.fall_silent();
+    state.meet();
 }
 
 struct State {
     host: Host,
     /// What the attacker sends with, so that the host can decrypt it.
     attacker: Node,
-    key: SharedKey,
+    liars: Liars,
     now: Instant,
     streams: Vec<StreamId>,
     /// Where the streams are that the host has opened to the attacker.
@@ -63,12 +68,14 @@ impl State {
             node
         };
         let mut host = Host::new(node(1), config(), [3; 32]);
-        let key = Identity::from_seed([2; 32]).shared_key(&host.sid());
-        let Some(key) = key else { unreachable!("an honest address") };
+        host.node().add_interface(InterfaceConfig { broadcast: false });
+        let honest = Identity::from_seed([HONEST; 32]).sid();
+        // The first of them is the attacker, whose node runs here.
+        let liars = Liars::new(host.sid(), honest, [2, 4, 5]);
         assert_eq!(host.endpoint().listen(LISTENING.into()), Ok(()));
         let packets = [Vec::new(), Vec::new()];
         let local = Port::from(LISTENING);
-        Self { host, attacker: node(2), key, now: Instant::ZERO, streams: Vec::new(), local, packets }
+        Self { host, attacker: node(2), liars, now: Instant::ZERO, streams: Vec::new(), local, packets }
     }
 
     /// Does the next operation of `input`.
@@ -79,7 +86,11 @@ impl State {
         let stream = self.streams.len().checked_sub(1).map(|last| self.streams[last.min(choice.into())]);
         let now = self.now;
         match operation & 0x0f {
-            0..4 => {
+            3 => {
+                let packet = self.liars.packet(input, self.local)?;
+                self.receive(choice, &packet);
+            }
+            0..3 => {
                 let from = if choice < 15 { Port::from(u16::from(choice)) } else { Port::from(600) };
                 let to = match input.u8()? {
                     255 => self.local,
@@ -158,9 +169,42 @@ impl State {
         unreachable!("{} streams outlive their peers", self.streams.len());
     }
 
-    /// Gives the host a packet from the attacker's address, or from another.
+    /// A node that was not there before is heard, answered, and told the truth.
+    fn meet(&mut self) {
+        let identity = Identity::from_seed([HONEST; 32]);
+        let mut node = Node::new(NodeConfig::default(), identity, [HONEST; 32], self.now);
+        node.add_interface(InterfaceConfig { broadcast: true });
+        let echo = Addr::new(self.host.sid(), Port::ECHO);
+        let mut packet = Vec::new();
+        // Liars are forgotten by then.
+        let start = self.now + Duration::from_secs(3);
+        for step in 0..40 {
+            self.now = start + Duration::from_millis(50) * step;
+            self.host.handle_timeout(self.now);
+            node.handle_timeout(self.now);
+            if node.is_reachable(&echo.sid) {
+                let _ = node.send(self.now, 600.into(), echo, Protection::Encrypted, b"?");
+            }
+            while node.poll_transmit(self.now, &mut packet).is_some() {
+                self.host.handle_packet(self.now, INTERFACE, address(HONEST), &packet);
+            }
+            while let Some(transmit) = self.host.poll_transmit(self.now, &mut packet) {
+                if transmit.interface == INTERFACE {
+                    node.handle_packet(self.now, INTERFACE, address(1), &packet);
+                }
+            }
+            if node.poll_datagram().is_some_and(|it| it.from == echo && it.payload == b"?"[..]) {
+                return;
+            }
+        }
+        unreachable!("a newcomer is not served: {:?}", self.host.node());
+    }
+
+    /// Gives the host a packet from the attacker's address, or from another, on the interface where the attacker
+    /// is, on another one, or on one that does not exist.
     fn receive(&mut self, choice: u8, packet: &[u8]) {
-        self.host.handle_packet(self.now, INTERFACE, address(2 + (choice >> 1)), packet);
+        let interface = InterfaceId(choice.saturating_sub(12));
+        self.host.handle_packet(self.now, interface, address(2 + (choice >> 1)), packet);
     }
 
     /// Hands over what the attacker's node sends, changed by `change`.
@@ -189,7 +233,7 @@ impl State {
         let mut taken = 0;
         let [packet, _] = &mut self.packets;
         while let Some(transmit) = self.host.poll_transmit(self.now, packet) {
-            check_packet(packet, &self.key);
+            check_packet(packet, self.liars.keys());
             if transmit.to == Destination::Broadcast || transmit.to == Destination::Unicast(address(2)) {
                 self.attacker.handle_packet(self.now, INTERFACE, address(1), packet);
             }
@@ -224,8 +268,8 @@ fn config() -> Config {
 }
 
 /// A packet is short enough, reads back, and holds nothing that harms the reference daemon (`spec/80`
-/// section 4). `key` is that of the host and the attacker.
-fn check_packet(packet: &[u8], key: &SharedKey) {
+/// section 4). `keys` are those of the host and others.
+fn check_packet<'a>(packet: &[u8], keys: impl Iterator<Item = &'a SharedKey> + Clone) {
     assert!(packet.len() <= NodeConfig::default().mtu, "{} bytes", packet.len());
     let Ok(packet) = Packet::parse(packet) else { unreachable!("{packet:02x?}") };
     for frame in packet.frames() {
@@ -238,8 +282,10 @@ fn check_packet(packet: &[u8], key: &SharedKey) {
             Some(Protection::Encrypted) => {
                 assert!(!broadcast, "an encrypted broadcast aborts the daemon");
                 // Others may be meant, whose key is not here.
-                let Some(plaintext) = key.open(&mut payload) else { continue };
-                &*plaintext
+                if !keys.clone().any(|key| key.open(&mut payload).is_some()) {
+                    continue;
+                }
+                &payload[SharedKey::OVERHEAD..]
             }
             Some(Protection::Clear) => frame.payload,
             Some(Protection::Signed) | None => unreachable!("never sent here: {frame:?}"),
