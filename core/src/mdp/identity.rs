@@ -61,9 +61,14 @@ impl Identity {
     }
 
     /// The key that this identity and `peer` share. `None` if nobody can own that address: a point of low
-    /// order, with which every identity would share the same, public key.
+    /// order, with which every identity would share the same, public key, or a second way to write the address
+    /// of somebody else, who would be taken for another one.
     #[must_use]
     pub fn shared_key(&self, peer: &Sid) -> Option<SharedKey> {
+        // X25519 ignores the highest bit. No address has it set, as it is a number below 2^255 - 19.
+        if peer.as_bytes()[Sid::LEN - 1] & 0x80 != 0 {
+            return None;
+        }
         // Every secret is a multiple of 8 and so takes a point of low order to zero, as does this power of 2,
         // which is no secret.
         let power_of_2 = [0; 32];
@@ -156,5 +161,13 @@ mod tests {
         }
         assert!(identity.shared_key(&Sid::new(number(9, 0, 0))).is_some(), "the base point");
         assert!(identity.shared_key(&identity.sid()).is_some());
+    }
+
+    #[test]
+    fn a_second_way_to_write_an_address_shares_no_key() {
+        let [a, b] = [1, 2].map(|n| Identity::from_seed([n; 32]));
+        let mut alias = *b.sid().as_bytes();
+        alias[31] |= 0x80;
+        assert!(a.shared_key(&b.sid()).is_some() && a.shared_key(&Sid::new(alias)).is_none());
     }
 }
