@@ -13,8 +13,10 @@ fn the_committed_corpus_passes() {
         let body: fn(&[u8]) = match name {
             "daemon_socket" => fuzz::daemon_socket,
             "datagram" => fuzz::datagram,
+            "differential" => fuzz::differential,
             "node" => fuzz::node,
             "stream_ops" => fuzz::stream_ops,
+            "pair" => fuzz::pair,
             "tunnel" => fuzz::tunnel,
             "wire" => fuzz::wire,
             _ => panic!("no body for {name}"),

@@ -10,7 +10,7 @@ use core::fmt;
 
 /// Names a stream of one [`Endpoint`](super::Endpoint). Never used again after the stream has ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamId(pub(super) u64);
+pub struct StreamId(pub(crate) u64);
 
 impl StreamId {
     /// Its number. A stream that begins later has a larger one.

@@ -2,10 +2,14 @@
 
 use crate::{Instant, Rng};
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::time::Duration;
 
-/// Carries packets of any kind from one end to the other with delay, rate, loss, duplication and
-/// reordering, all drawn from a seed.
+/// Probabilities are parts of this.
+const MILLION: u64 = 1_000_000;
+
+/// Carries packets from one end to the other with delay, rate, loss, duplication, reordering and damage, all
+/// drawn from a seed.
 ///
 /// ```
 /// # use msp_core::{Instant, testing::Link};
@@ -17,13 +21,19 @@ use core::time::Duration;
 /// assert_eq!(link.pop(Instant::from_millis(20)), Some(b"hello".to_vec()));
 /// ```
 #[derive(Debug)]
-pub struct Link<T = alloc::vec::Vec<u8>> {
+pub struct Link {
     rng: Rng,
     delay: Duration,
     jitter: Duration,
+    /// Chances in a million.
     loss: u64,
     duplicate: u64,
     reorder: u64,
+    corrupt: u64,
+    truncate: u64,
+    burst: Option<Burst>,
+    /// Longer packets vanish.
+    mtu: usize,
     /// Bytes a second, 0 for no limit.
     rate: u64,
     /// Bytes that may wait for the transmitter.
@@ -31,28 +41,43 @@ pub struct Link<T = alloc::vec::Vec<u8>> {
     /// When the transmitter is free again.
     busy_until: Instant,
     blackout: bool,
-    flight: BTreeMap<(Instant, u64), T>,
+    /// From when until when nothing passes.
+    outages: Vec<(Instant, Instant)>,
+    flight: BTreeMap<(Instant, u64), Vec<u8>>,
     pushed: u64,
     dropped: u64,
 }
 
-impl<T: Clone> Link<T> {
+/// Loss in bursts, after Gilbert and Elliott: a good state in which all passes, and a bad one in which nothing
+/// does.
+#[derive(Debug, Clone, Copy)]
+struct Burst {
+    /// Chances in a million to change to the bad and to the good state with each packet.
+    begins: u64,
+    ends: u64,
+    bad: bool,
+}
+
+impl Link {
     /// A link that delivers at once and in order.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
         Self {
-            rng: Rng::new(bytes),
+            rng: super::rng(seed),
             delay: Duration::ZERO,
             jitter: Duration::ZERO,
             loss: 0,
             duplicate: 0,
             reorder: 0,
+            corrupt: 0,
+            truncate: 0,
+            burst: None,
+            mtu: usize::MAX,
             rate: 0,
             queue: 0,
             busy_until: Instant::ZERO,
             blackout: false,
+            outages: Vec::new(),
             flight: BTreeMap::new(),
             pushed: 0,
             dropped: 0,
@@ -76,21 +101,51 @@ impl<T: Clone> Link<T> {
     /// Packets in a hundred that vanish.
     #[must_use]
     pub fn loss(mut self, percent: u64) -> Self {
-        self.loss = percent;
+        self.set_loss(percent);
+        self
+    }
+
+    /// Packets in a hundred, at most 50, that vanish in bursts of `mean` packets, at least one.
+    #[must_use]
+    pub fn burst_loss(mut self, percent: u64, mean: u64) -> Self {
+        let (percent, mean) = (percent.min(50), mean.max(1));
+        let begins = MILLION * percent / (mean * (100 - percent));
+        self.burst = Some(Burst { begins, ends: MILLION / mean, bad: false });
         self
     }
 
     /// Packets in a hundred that arrive twice.
     #[must_use]
     pub fn duplicate(mut self, percent: u64) -> Self {
-        self.duplicate = percent;
+        self.duplicate = percent * (MILLION / 100);
         self
     }
 
     /// Packets in a hundred that overtake: they skip half of the delay.
     #[must_use]
     pub fn reorder(mut self, percent: u64) -> Self {
-        self.reorder = percent;
+        self.reorder = percent * (MILLION / 100);
+        self
+    }
+
+    /// Packets in a hundred in which one bit is flipped.
+    #[must_use]
+    pub fn corrupt(mut self, percent: u64) -> Self {
+        self.corrupt = percent * (MILLION / 100);
+        self
+    }
+
+    /// Packets in a hundred that lose their end.
+    #[must_use]
+    pub fn truncate(mut self, percent: u64) -> Self {
+        self.truncate = percent * (MILLION / 100);
+        self
+    }
+
+    /// Packets of more than `bytes` vanish.
+    #[must_use]
+    pub fn mtu(mut self, bytes: usize) -> Self {
+        self.mtu = bytes;
         self
     }
 
@@ -101,6 +156,13 @@ impl<T: Clone> Link<T> {
         self
     }
 
+    /// Nothing passes from `at` on, for `length`.
+    #[must_use]
+    pub fn outage(mut self, at: Instant, length: Duration) -> Self {
+        self.outages.push((at, at + length));
+        self
+    }
+
     /// From now on nothing passes (`true`) or the link works (`false`).
     pub fn set_blackout(&mut self, blackout: bool) {
         self.blackout = blackout;
@@ -108,7 +170,26 @@ impl<T: Clone> Link<T> {
 
     /// From now on this many packets in a hundred vanish.
     pub fn set_loss(&mut self, percent: u64) {
-        self.loss = percent;
+        self.loss = percent * (MILLION / 100);
+    }
+
+    /// From now on the link only delays and limits the rate: nothing vanishes but what overflows its queue.
+    pub fn heal(&mut self) {
+        (self.loss, self.duplicate, self.reorder, self.corrupt, self.truncate) = (0, 0, 0, 0, 0);
+        self.burst = None;
+        self.blackout = false;
+        self.outages.clear();
+    }
+
+    /// Whether every packet arrives, once, unchanged and in order, unless the queue overflows.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        let chances = [self.loss, self.duplicate, self.reorder, self.corrupt, self.truncate];
+        chances == [0; 5]
+            && self.burst.is_none()
+            && !self.blackout
+            && self.outages.is_empty()
+            && self.jitter == Duration::ZERO
     }
 
     /// When the next packet arrives.
@@ -118,7 +199,7 @@ impl<T: Clone> Link<T> {
     }
 
     /// The next packet that has arrived by `now`.
-    pub fn pop(&mut self, now: Instant) -> Option<T> {
+    pub fn pop(&mut self, now: Instant) -> Option<Vec<u8>> {
         self.flight.first_entry().filter(|entry| entry.key().0 <= now).map(|entry| entry.remove())
     }
 
@@ -128,8 +209,53 @@ impl<T: Clone> Link<T> {
         (self.pushed, self.dropped)
     }
 
-    fn chance(&mut self, percent: u64) -> bool {
-        percent > 0 && self.rng.below(100) < percent
+    /// Sends a packet.
+    pub fn push(&mut self, now: Instant, mut packet: Vec<u8>) {
+        self.pushed += 1;
+        let Some(departure) = self.depart(now, packet.len()) else {
+            self.dropped += 1;
+            return;
+        };
+        if self.is_lost(departure) || packet.len() > self.mtu {
+            self.dropped += 1;
+            return;
+        }
+        if self.chance(self.corrupt) && !packet.is_empty() {
+            let bit = self.rng.below(8 * packet.len() as u64) as usize;
+            packet[bit / 8] ^= 1 << (bit % 8);
+        }
+        if self.chance(self.truncate) {
+            packet.truncate(self.rng.below(packet.len() as u64) as usize);
+        }
+        for copy in 0..if self.chance(self.duplicate) { 2 } else { 1 } {
+            let arrival = departure + self.transit();
+            self.flight.insert((arrival, 2 * self.pushed + copy), packet.clone());
+        }
+    }
+
+    /// When a packet of this size has left the transmitter; `None` if the queue before it is full.
+    fn depart(&mut self, now: Instant, size: usize) -> Option<Instant> {
+        if self.rate == 0 {
+            return Some(now);
+        }
+        let size = size as u64;
+        let waiting = (self.busy_until - now).as_micros() as u64 * self.rate / MILLION;
+        if waiting + size > self.queue {
+            return None;
+        }
+        self.busy_until = self.busy_until.max(now) + Duration::from_micros(size * MILLION / self.rate);
+        Some(self.busy_until)
+    }
+
+    fn is_lost(&mut self, now: Instant) -> bool {
+        if let Some(mut burst) = self.burst {
+            burst.bad ^= self.chance(if burst.bad { burst.ends } else { burst.begins });
+            self.burst = Some(burst);
+        }
+        self.blackout
+            || self.burst.is_some_and(|burst| burst.bad)
+            || self.outages.iter().any(|(from, until)| (*from..*until).contains(&now))
+            || self.chance(self.loss)
     }
 
     fn transit(&mut self) -> Duration {
@@ -137,30 +263,97 @@ impl<T: Clone> Link<T> {
         let delay = if self.chance(self.reorder) { self.delay / 2 } else { self.delay };
         delay + Duration::from_micros(jitter)
     }
+
+    fn chance(&mut self, in_a_million: u64) -> bool {
+        in_a_million > 0 && self.rng.below(MILLION) < in_a_million
+    }
 }
 
-impl<T: Clone + AsRef<[u8]>> Link<T> {
-    /// Sends a packet.
-    pub fn push(&mut self, now: Instant, packet: T) {
-        self.pushed += 1;
-        let mut departure = now;
-        if self.rate > 0 {
-            let size = packet.as_ref().len() as u64;
-            let waiting = (self.busy_until - now).as_micros() as u64 * self.rate / 1_000_000;
-            if waiting + size > self.queue {
-                self.dropped += 1;
-                return;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    /// What arrives of `count` packets of 100 bytes, one a millisecond.
+    fn arrivals(link: &mut Link, count: u64) -> Vec<Vec<u8>> {
+        (0..count).for_each(|n| link.push(at(n), alloc::vec![n as u8; 100]));
+        core::iter::from_fn(|| link.pop(at(u64::MAX / 1_000_000))).collect()
+    }
+
+    /// The lengths of the runs of lost packets.
+    fn bursts(link: &mut Link, count: u64) -> Vec<u64> {
+        let (mut bursts, mut run) = (Vec::new(), 0);
+        for n in 0..count {
+            let before = link.counts().1;
+            link.push(at(n), Vec::new());
+            if link.counts().1 > before {
+                run += 1;
+            } else if run > 0 {
+                bursts.push(core::mem::take(&mut run));
             }
-            departure = self.busy_until.max(now) + Duration::from_micros(size * 1_000_000 / self.rate);
-            self.busy_until = departure;
         }
-        if self.blackout || self.chance(self.loss) {
-            self.dropped += 1;
-            return;
+        bursts
+    }
+
+    #[test]
+    fn loses_the_share_it_is_told_to_lose() {
+        let mut link = Link::new(1).loss(10);
+        let count = arrivals(&mut link, 20_000).len();
+        assert!((17_700..18_300).contains(&count), "{count}");
+        assert_eq!(link.counts(), (20_000, 20_000 - count as u64));
+    }
+
+    #[test]
+    fn loses_in_bursts_of_the_mean_length() {
+        let lengths = bursts(&mut Link::new(2).burst_loss(10, 5), 100_000);
+        let lost: u64 = lengths.iter().sum();
+        let mean = lost as f64 / lengths.len() as f64;
+        assert!((9_000..11_000).contains(&lost), "{lost}");
+        assert!((4.5..5.5).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn damages_and_repeats() {
+        let count = |link: &mut Link, is: fn(&[u8]) -> bool| {
+            arrivals(link, 1000).iter().filter(|packet| is(packet)).count()
+        };
+        let flipped = count(&mut Link::new(3).corrupt(20), |packet| packet.iter().any(|b| *b != packet[0]));
+        assert!((150..250).contains(&flipped), "{flipped}");
+        let short = count(&mut Link::new(4).truncate(20), |packet| packet.len() < 100);
+        assert!((150..250).contains(&short), "{short}");
+        let all = count(&mut Link::new(5).duplicate(20), |_| true);
+        assert!((1150..1250).contains(&all), "{all}");
+    }
+
+    #[test]
+    fn packets_overtake_by_half_of_the_delay() {
+        let mut link = Link::new(6).delay(Duration::from_millis(10)).reorder(100);
+        link.push(at(0), Vec::new());
+        assert_eq!(link.next_arrival(), Some(at(5)));
+    }
+
+    #[test]
+    fn a_rate_delays_and_its_queue_overflows() {
+        let mut link = Link::new(7).rate(100_000, 250);
+        (0..3).for_each(|n| link.push(at(0), alloc::vec![n; 100]));
+        assert_eq!(link.counts(), (3, 1), "the third would have to wait behind two");
+        assert_eq!(link.pop(at(1)), Some(alloc::vec![0; 100]));
+        assert_eq!((link.pop(at(1)), link.next_arrival()), (None, Some(at(2))));
+    }
+
+    #[test]
+    fn an_outage_ends_and_long_packets_never_pass() {
+        let mut link = Link::new(8).outage(at(10), Duration::from_millis(5)).mtu(99);
+        for (time, length, passes) in [(9, 99, 1), (10, 99, 0), (14, 99, 0), (15, 99, 1), (16, 100, 0)] {
+            link.push(at(time), alloc::vec![0; length]);
+            assert_eq!(link.pop(at(100)).into_iter().count(), passes, "at {time} ms, {length} bytes");
         }
-        for copy in 0..if self.chance(self.duplicate) { 2 } else { 1 } {
-            let arrival = departure + self.transit();
-            self.flight.insert((arrival, 2 * self.pushed + copy), packet.clone());
-        }
+        link.set_blackout(true);
+        assert!(!link.is_good());
+        link.heal();
+        assert!(link.is_good() && arrivals(&mut link, 10).is_empty(), "the MTU stays");
     }
 }

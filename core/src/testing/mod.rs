@@ -3,15 +3,40 @@
 pub mod fuzz;
 mod link;
 mod mesh;
+mod network;
+mod ops;
 mod pair;
+mod party;
+mod program;
+mod reference;
+mod scenario;
 mod servald;
+mod stack;
 mod tunnel;
+mod world;
 
 pub use link::Link;
-pub use mesh::{Mesh, Station};
+pub use mesh::{Mesh, Station as MeshStation};
+pub use network::{Network, Receiver, Station};
+pub use ops::Op;
 pub use pair::{Pair, Side};
+pub use party::{PORT, Party};
+pub use program::{Plan, Program, Reader};
+pub use reference::Reference;
+pub use scenario::{Report, Scenario};
 pub use servald::{Servald, assert_harmless};
+pub use stack::{Kind, Stack, Streams};
 pub use tunnel::{CLIENT, Dial, End, SERVER, Socket, TunnelPair, pattern};
+pub use world::{Weather, check, conclude};
+
+use crate::Rng;
+
+/// A generator of random numbers from a short seed.
+fn rng(seed: u64) -> Rng {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    Rng::new(bytes)
+}
 
 /// The seed of a test: the one in the variable `MSP_TEST_SEED` if it is set, so that a failure can be
 /// replayed, else `default`. It is printed, which `cargo test` shows when the test fails.

@@ -8,6 +8,7 @@ mod stream_ops;
 mod tunnel;
 mod wire;
 
+pub use super::ops::{differential, pair};
 pub use daemon_socket::daemon_socket;
 pub use datagram::datagram;
 pub use node::node;
@@ -16,16 +17,16 @@ pub use tunnel::tunnel;
 pub use wire::wire;
 
 /// The bytes that a fuzzer gives, from which operations are read until there are no more.
-struct Input<'a>(&'a [u8]);
+pub(super) struct Input<'a>(pub(super) &'a [u8]);
 
 impl<'a> Input<'a> {
-    fn u8(&mut self) -> Option<u8> {
+    pub(super) fn u8(&mut self) -> Option<u8> {
         let (byte, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*byte)
     }
 
-    fn u16(&mut self) -> Option<u16> {
+    pub(super) fn u16(&mut self) -> Option<u16> {
         Some(u16::from_le_bytes([self.u8()?, self.u8()?]))
     }
 
