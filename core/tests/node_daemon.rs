@@ -441,10 +441,23 @@ fn a_neighbour_that_does_not_hear_us_yet_is_told_by_all_means_and_often() {
 #[test]
 fn a_node_alone_searches_less_and_less_often() {
     let mut scripted = Scripted::new();
-    scripted.run(ms(4600));
-    assert_eq!(scripted.sent.len(), 10, "every 500 ms at first");
+    scripted.run(ms(9600));
+    assert_eq!(scripted.sent.len(), 20, "every 500 ms at first");
     scripted.run(ms(50_000));
-    assert_eq!(scripted.sent.len(), 20, "then every 5 s");
+    assert_eq!(scripted.sent.len(), 30, "then every 5 s");
+}
+
+/// Streams outlive ten seconds of silence, so the neighbour must be found again within that.
+#[test]
+fn a_node_that_has_lost_its_neighbour_searches_as_at_first() {
+    let mut scripted = Scripted::new();
+    scripted.run(ms(60_000));
+    scripted.receive(scripted.header(None), &[]);
+    scripted.run(ms(2400)); // it is heard no more, and soon gone
+    scripted.sent.clear();
+    scripted.run(ms(10_000));
+    let searches = scripted.sent.iter().filter(|(to, _)| *to == Destination::Broadcast).count();
+    assert_eq!(searches, 20);
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub struct NodeConfig {
     /// forget a node after 2500 ms.
     pub tick: Duration,
     /// Time between two broadcasts while there are no neighbours, at least [`NodeConfig::tick`]; 5 s by
-    /// default. The first few come faster.
+    /// default. The first 20 come with each tick.
     pub search_tick: Duration,
     /// A neighbour that was silent for so long is gone, at least two ticks; 2500 ms by default.
     pub expiry: Duration,

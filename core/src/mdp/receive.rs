@@ -133,7 +133,6 @@ impl Node {
         }
         if self.neighbours.is_empty() {
             for interface in &mut self.interfaces {
-                interface.searches = 0;
                 interface.tick_at = interface.tick_at.min(self.now + self.config.tick);
             }
         }

@@ -15,8 +15,9 @@ use core::ops::Bound;
 
 /// Bytes of a SID that tell it from every other one in practice.
 const PREFIX_LEN: usize = 6;
-/// Broadcasts at the pace of ticks before a node alone slows down.
-const EAGER_SEARCHES: u8 = 10;
+/// Broadcasts at the pace of ticks before a node alone slows down: for as long as a stream outlives silence, so
+/// that it outlives that of a neighbour that comes back.
+const EAGER_SEARCHES: u8 = 20;
 /// Neighbours may remember the last 64 frames of an earlier run and drop those that happen to be numbered the
 /// same (`spec/30` section 3). The first announcements leave them behind by skipping this many numbers each.
 /// One leap would do, too, but after that a late copy from before it would pass for new.
@@ -50,7 +51,7 @@ impl Node {
         let due = |interface: &Interface| interface.broadcast && interface.tick_at <= self.now;
         let index = self.interfaces.iter().position(due)?;
         let interface = &mut self.interfaces[index];
-        interface.searches = interface.searches.saturating_add(1);
+        interface.searches = if alone { interface.searches.saturating_add(1) } else { 0 };
         let patient = alone && interface.searches >= EAGER_SEARCHES;
         interface.tick_at = self.now + if patient { self.config.search_tick } else { self.config.tick };
         let number = interface.count_broadcast();
