@@ -271,7 +271,7 @@ impl Connection {
             return false;
         }
         let first = self.role == Role::Initiator && self.heard.is_none();
-        let ack = self.received_data.then(|| self.receive.ack());
+        let ack = self.received_data.then(|| self.ack());
         match self.wire {
             Wire::Open => {
                 if self.last_sent + self.keep_alive <= now {
@@ -339,7 +339,7 @@ impl Connection {
     }
 
     fn transmit_data(&mut self, now: Instant, first: bool, ack: Option<Seq>, buffer: &mut Vec<u8>) {
-        let all_received = self.receive.is_finished();
+        let all_received = self.receive.is_finished() && !self.withholds_last_ack();
         let Some(segment) = self.send.next(now) else { return };
         if segment.shutdown && !segment.retransmission {
             self.shutdown_carried_last_ack = all_received;
@@ -355,11 +355,15 @@ impl Connection {
     }
 
     fn on_ack(&mut self, now: Instant, ack: Seq, repeats: bool) {
+        let withheld = self.withholds_last_ack();
         let acknowledged = self.send.on_ack(now, ack, repeats, &self.round_trip);
         if acknowledged.count == 0 {
             return;
         }
         self.used = true;
+        if withheld && !self.withholds_last_ack() {
+            self.ack_by(now);
+        }
         self.round_trip.end_back_off();
         if let Some(sample) = acknowledged.round_trip {
             self.round_trip.sample(now, sample);
@@ -401,9 +405,26 @@ impl Connection {
         }
     }
 
+    /// The acknowledgment to send.
+    fn ack(&self) -> Seq {
+        let ack = self.receive.ack();
+        if self.withholds_last_ack() { ack.previous() } else { ack }
+    }
+
+    /// The reference daemon forgets a connection as soon as both ends have finished, its own is acknowledged,
+    /// and it has acknowledged ours, once (`spec/10` A.6). If that gets lost, it would be in doubt whether our
+    /// last messages have arrived. So its end is acknowledged last of all.
+    fn withholds_last_ack(&self) -> bool {
+        self.receive.is_finished() && self.send.is_finished() && !self.send.lacks_only_shutdown()
+    }
+
     fn on_consumed(&mut self, now: Instant) {
         self.unacknowledged += 1;
-        let at_once = self.unacknowledged > 1 || self.receive.has_hole() || self.receive.is_finished();
+        let finished = self.receive.is_finished();
+        if finished {
+            self.send.hold_shutdown();
+        }
+        let at_once = self.unacknowledged > 1 || self.receive.has_hole() || finished;
         self.ack_by(if at_once { now } else { now + ACK_DELAY });
     }
 

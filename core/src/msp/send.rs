@@ -80,6 +80,8 @@ pub(crate) struct SendBuffer {
     timer_start: Instant,
     reordering: u32,
     finished: bool,
+    /// The end of the stream is sent only when everything before it has been acknowledged.
+    holds_shutdown: bool,
 }
 
 /// What a cumulative acknowledgment brought.
@@ -137,6 +139,7 @@ impl SendBuffer {
             timer_start: Instant::ZERO,
             reordering: 1,
             finished: false,
+            holds_shutdown: false,
         }
     }
 
@@ -206,6 +209,12 @@ impl SendBuffer {
         if self.segments.is_empty() {
             self.segments = VecDeque::new();
         }
+    }
+
+    /// The peer has finished, and may forget the connection as soon as it receives our end. It is not to be
+    /// sent, unless it was, while there is doubt about a message before it.
+    pub(crate) const fn hold_shutdown(&mut self) {
+        self.holds_shutdown = true;
     }
 
     /// Takes the acknowledgment of everything up to `ack`. `repeats` says that the packet may have been sent
@@ -293,7 +302,7 @@ impl SendBuffer {
     pub(crate) fn readiness(&self, window: usize) -> Readiness {
         if self.lost > 0 {
             Readiness::Ready
-        } else if self.sent == self.segments.len() {
+        } else if self.sent == self.segments.len() || self.is_shutdown_held() {
             Readiness::Idle
         } else if self.in_flight() < window {
             Readiness::Ready
@@ -333,6 +342,12 @@ impl SendBuffer {
     /// Segments that are probably on their way.
     pub(crate) const fn in_flight(&self) -> usize {
         self.sent.saturating_sub(self.lost + self.arrived_beyond)
+    }
+
+    /// Whether the next new segment is the end of the stream, and has to wait.
+    fn is_shutdown_held(&self) -> bool {
+        let is_next = self.finished && self.sent + 1 == self.segments.len();
+        self.holds_shutdown && is_next && self.sent > 0
     }
 
     fn push_segment(&mut self, payload: Bytes, shutdown: bool) {
