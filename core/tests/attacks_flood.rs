@@ -6,15 +6,12 @@ mod hostile;
 use core::net::SocketAddr;
 use hostile::{
     INTERFACE, PORT, address, drain, frame, header, hears, identity, inject, link_state, ms, neighbours,
-    node, packet, pass, plaintext, received, rng, seal, send, sign, stream, unnumbered,
+    node, packet, pass, plaintext, received, rng, seal, send, sign, strange, stream, unnumbered,
 };
 use msp_core::testing::seed;
 use msp_core::wire::address::Address;
-use msp_core::wire::linkstate::Repr;
 use msp_core::wire::overlay::{Frame, Header, Hops, PLEASE_EXPLAIN, Route};
-use msp_core::{
-    Addr, Destination, Identity, Instant, Node, NodeConfig, NodeEvent, Port, Protection, Rng, Sid,
-};
+use msp_core::{Addr, Destination, Identity, Instant, Node, NodeConfig, NodeEvent, Port, Protection, Sid};
 
 const START: Instant = Instant::from_millis(1000);
 
@@ -247,34 +244,6 @@ fn a_neighbour_is_understood_among_strangers_with_keys() {
     mesh.run(ms(1000));
     assert_eq!(received(&mut mesh), (0..20).collect::<Vec<_>>());
     assert_eq!(mesh.stations[0].node.stats().retransmissions, 0, "understood at once");
-}
-
-/// A packet of each kind that strangers can send.
-fn strange(random: &mut Rng, number: u32, me: Sid) -> Vec<u8> {
-    let sid = Sid::new(random.bytes());
-    let route = Route::Neighbour { destination: Address::Whole(me) };
-    let echo = plaintext(Port::ECHO, PORT, b"x");
-    let way = link_state(&[
-        hears(me),
-        Repr::new(Address::Whole(Sid::new(random.bytes())), Some(Address::Sender)),
-        Repr::new(Address::Whole(Sid::new(random.bytes())), Some(Address::Prefix(&[1, 2]))),
-    ]);
-    let one = [number as u8 | 1];
-    let explain = [&[1, me.as_bytes()[0], 1, number as u8][..], &[0x20], sid.as_bytes()].concat();
-    match number % 9 {
-        0 => packet(header(sid), 0, &[]),
-        1 => packet(Header { unicast: false, interface: Some(3), ..header(sid) }, 0, &[]),
-        2 => unnumbered(sid, &[frame(Route::Neighbours, &way)]),
-        3 => unnumbered(sid, &[frame(route, &echo)]),
-        4 => unnumbered(sid, &[Frame { protection: Some(Protection::Encrypted), ..frame(route, &[7; 100]) }]),
-        5 => unnumbered(sid, &[Frame { protection: Some(Protection::Signed), ..frame(route, &[7; 100]) }]),
-        6 => packet(Header { sender: Address::Prefix(&one), ..header(sid) }, 0, &[]),
-        7 => unnumbered(
-            sid,
-            &[Frame { legacy_type: Some(PLEASE_EXPLAIN), ..frame(Route::Neighbours, &explain) }],
-        ),
-        _ => unnumbered(sid, &[frame(route, &plaintext(PORT, PORT, b"clear"))]),
-    }
 }
 
 #[test]

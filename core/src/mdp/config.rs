@@ -7,6 +7,18 @@ pub(super) const MAX_PACKET: usize = 1472;
 
 /// Settings of a [`Node`](super::Node). The defaults suit Wi-Fi and Ethernet and are those of the
 /// reference daemon where it has them.
+///
+/// # Memory
+///
+/// Whatever others send, a node that is asked for its packets holds no more bytes than
+///
+/// ```text
+/// 100,000 + max_neighbours * 2,000 + max_subscribers * 300 + receive_queue * 1,700
+///         + answer_rate * 8 * (mtu + 300)
+/// ```
+///
+/// and for each neighbour to which the program itself sends, `(send_queue + 512) * (mtu + 400)` more: what waits
+/// and what is on its way.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
     /// The largest UDP payload that is sent, in bytes. From 512 to 1472; 1200 by default.

@@ -7,7 +7,8 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use msp_core::testing::{Link, Mesh};
 use msp_core::wire::address::Address;
-use msp_core::wire::overlay::{Encapsulation, Frame, Header, Packet, Route};
+use msp_core::wire::linkstate::Repr;
+use msp_core::wire::overlay::{Encapsulation, Frame, Header, PLEASE_EXPLAIN, Packet, Route};
 use msp_core::wire::{linkstate, mdp};
 use msp_core::{
     Addr, Destination, Identity, Instant, InterfaceConfig, InterfaceId, Node, NodeConfig, Port, Protection,
@@ -178,6 +179,34 @@ pub fn link_state(records: &[linkstate::Repr<'_>]) -> Vec<u8> {
     let mut payload = plaintext(Port::LINK_STATE, Port::LINK_STATE, &[]);
     records.iter().for_each(|record| record.emit(&mut payload));
     payload
+}
+
+/// A packet of each kind that strangers can send.
+pub fn strange(random: &mut Rng, number: u32, me: Sid) -> Vec<u8> {
+    let sid = Sid::new(random.bytes());
+    let route = Route::Neighbour { destination: Address::Whole(me) };
+    let echo = plaintext(Port::ECHO, PORT, b"x");
+    let way = link_state(&[
+        hears(me),
+        Repr::new(Address::Whole(Sid::new(random.bytes())), Some(Address::Sender)),
+        Repr::new(Address::Whole(Sid::new(random.bytes())), Some(Address::Prefix(&[1, 2]))),
+    ]);
+    let one = [number as u8 | 1];
+    let explain = [&[1, me.as_bytes()[0], 1, number as u8][..], &[0x20], sid.as_bytes()].concat();
+    match number % 9 {
+        0 => packet(header(sid), 0, &[]),
+        1 => packet(Header { unicast: false, interface: Some(3), ..header(sid) }, 0, &[]),
+        2 => unnumbered(sid, &[frame(Route::Neighbours, &way)]),
+        3 => unnumbered(sid, &[frame(route, &echo)]),
+        4 => unnumbered(sid, &[Frame { protection: Some(Protection::Encrypted), ..frame(route, &[7; 100]) }]),
+        5 => unnumbered(sid, &[Frame { protection: Some(Protection::Signed), ..frame(route, &[7; 100]) }]),
+        6 => packet(Header { sender: Address::Prefix(&one), ..header(sid) }, 0, &[]),
+        7 => unnumbered(
+            sid,
+            &[Frame { legacy_type: Some(PLEASE_EXPLAIN), ..frame(Route::Neighbours, &explain) }],
+        ),
+        _ => unnumbered(sid, &[frame(route, &plaintext(PORT, PORT, b"clear"))]),
+    }
 }
 
 /// Whether all frames of a packet are fit for the reference daemon (`spec/80` section 4), apart from what
