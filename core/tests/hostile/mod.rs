@@ -8,7 +8,7 @@ use core::time::Duration;
 use msp_core::testing::{Link, Mesh};
 use msp_core::wire::address::Address;
 use msp_core::wire::linkstate::Repr;
-use msp_core::wire::overlay::{Encapsulation, Frame, Header, PLEASE_EXPLAIN, Packet, Route};
+use msp_core::wire::overlay::{Encapsulation, Frame, Header, Hops, PLEASE_EXPLAIN, Packet, Route};
 use msp_core::wire::{linkstate, mdp};
 use msp_core::{
     Addr, Destination, Identity, Instant, InterfaceConfig, InterfaceId, Node, NodeConfig, Port, Protection,
@@ -193,7 +193,7 @@ pub fn strange(random: &mut Rng, number: u32, me: Sid) -> Vec<u8> {
     ]);
     let one = [number as u8 | 1];
     let explain = [&[1, me.as_bytes()[0], 1, number as u8][..], &[0x20], sid.as_bytes()].concat();
-    match number % 9 {
+    match number % 10 {
         0 => packet(header(sid), 0, &[]),
         1 => packet(Header { unicast: false, interface: Some(3), ..header(sid) }, 0, &[]),
         2 => unnumbered(sid, &[frame(Route::Neighbours, &way)]),
@@ -205,6 +205,10 @@ pub fn strange(random: &mut Rng, number: u32, me: Sid) -> Vec<u8> {
             sid,
             &[Frame { legacy_type: Some(PLEASE_EXPLAIN), ..frame(Route::Neighbours, &explain) }],
         ),
+        8 => {
+            let flood = Route::Flood { id: random.bytes(), hops: Hops::DEFAULT };
+            unnumbered(sid, &[frame(flood, &echo)])
+        }
         _ => unnumbered(sid, &[frame(route, &plaintext(PORT, PORT, b"clear"))]),
     }
 }
