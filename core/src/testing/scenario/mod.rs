@@ -25,7 +25,7 @@ type Shape = Box<dyn Fn(Link) -> Link>;
 /// ```
 /// # use msp_core::testing::{Kind::{Ours, Reference}, Scenario};
 /// # use core::time::Duration;
-/// let ms = Duration::from_millis;
+/// # const fn ms(millis: u64) -> Duration { Duration::from_millis(millis) }
 /// let report = Scenario::of(Ours, Reference).over(|link| link.delay(ms(20)).loss(10)).send(50).run(1);
 /// assert!(report.packets >= 50);
 /// ```
