@@ -195,4 +195,27 @@ mod tests {
         directory.learn_signing_key(NOW, a, [2; 32]);
         assert_eq!(directory.signing_key(&a), Some(&[1; 32]));
     }
+
+    #[test]
+    fn what_is_only_known_to_exist_makes_place_first() {
+        let mut directory = Directory::new(3);
+        let at = Instant::from_millis;
+        directory.learn_route(at(1), sid(1, 0), sid(9, 9), true);
+        directory.learn_signing_key(at(2), sid(2, 0), [1; 32]);
+        (3..9).for_each(|n| directory.learn(at(n), sid(n as u8, 0)));
+        let known = directory.matching(&[]).collect::<Vec<_>>();
+        assert_eq!(known, [sid(1, 0), sid(2, 0), sid(8, 0)]);
+    }
+
+    #[test]
+    fn a_key_is_awaited_from_when_it_is_asked_for_until_it_comes() {
+        let mut directory = Directory::new(3);
+        let a = sid(0xa, 0);
+        assert!(!directory.awaits_key(&a));
+        directory.learn(NOW, a);
+        assert!(!directory.awaits_key(&a));
+        assert!(directory.may_request_key(NOW, a) && directory.awaits_key(&a));
+        directory.learn_signing_key(NOW, a, [1; 32]);
+        assert!(!directory.awaits_key(&a));
+    }
 }

@@ -134,3 +134,81 @@ impl Throttle {
         allows
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    const NOW: Instant = Instant::from_millis(1000);
+
+    fn identity(n: u8) -> Identity {
+        Identity::from_seed([n; 32])
+    }
+
+    fn sealed(from: &Identity, to: &Identity) -> Vec<u8> {
+        let mut payload = Vec::from([0; SharedKey::OVERHEAD + 1]);
+        from.shared_key(&to.sid()).unwrap().seal(&[1; 24], &mut payload);
+        payload
+    }
+
+    #[test]
+    fn a_quota_is_full_again_after_its_period() {
+        let mut quota = Quota::new(Duration::from_millis(100), 2);
+        let take = |millis| quota.take(Instant::from_millis(millis));
+        let times = [0, 0, 0, 99, 100, 150, 199, 200, 200, 200];
+        let expected = [true, true, false, false, true, true, false, true, true, false];
+        assert_eq!(times.map(take), expected);
+        assert!(!Quota::new(Duration::from_millis(100), 0).take(NOW));
+    }
+
+    #[test]
+    fn keys_are_kept_for_so_many_neighbours_and_64_others() {
+        let (own, mut keys) = (identity(0), Keys::new(2));
+        for n in 1..=66 {
+            assert!(keys.get(&own, &identity(n).sid()).is_some());
+        }
+        // Strangers derive until they may no more: what is kept may be used all the same.
+        assert_eq!((0..40).filter(|_| keys.may_get(NOW, &Sid::new([9; 32]))).count(), 32);
+        assert!((1..=66).all(|n| keys.may_get(NOW, &identity(n).sid())));
+        keys.get(&own, &identity(1).sid());
+        keys.get(&own, &identity(67).sid());
+        let forgotten: Vec<_> = (1..=67).filter(|n| !keys.may_get(NOW, &identity(*n).sid())).collect();
+        assert_eq!(forgotten, [2], "the one that was used least recently");
+    }
+
+    #[test]
+    fn one_that_proved_its_key_is_understood_whatever_strangers_do() {
+        let (own, other, mut keys) = (identity(0), identity(1), Keys::new(1));
+        while keys.may_get(NOW, &Sid::new([9; 32])) {}
+        let open = |keys: &mut Keys, from: &Identity, proved, payload: &mut [u8]| {
+            keys.open(NOW, &own, (&from.sid(), proved), payload).is_some()
+        };
+        assert!(!open(&mut keys, &other, false, &mut sealed(&other, &own)));
+        assert!(!open(&mut keys, &other, true, &mut [7; 50]), "forged in its name");
+        assert!(open(&mut keys, &other, false, &mut sealed(&other, &own)), "its key is kept for that");
+    }
+
+    #[test]
+    fn a_stranger_gets_a_place_only_for_what_opens() {
+        let (own, other, mut keys) = (identity(0), identity(1), Keys::new(1));
+        assert!(keys.open(NOW, &own, (&other.sid(), false), &mut [7; 50]).is_none());
+        assert!(keys.cache.is_empty());
+        assert!(keys.open(NOW, &own, (&other.sid(), false), &mut sealed(&other, &own)).is_some());
+        assert_eq!((keys.cache.len(), keys.derivations.taken), (1, 2));
+    }
+
+    #[test]
+    fn an_address_is_let_through_once_in_an_interval_and_32_at_once() {
+        let mut throttle = Throttle::new(Duration::from_millis(100));
+        let address = |host: u8| SocketAddr::from(([10, 0, 0, host], 1));
+        let mut allowed = |millis: u64, hosts: core::ops::Range<u8>| {
+            let now = NOW + Duration::from_millis(millis);
+            hosts.filter(|host| throttle.allows(now, address(*host))).count()
+        };
+        assert_eq!([allowed(0, 0..1), allowed(50, 0..2), allowed(99, 0..1)], [1, 1, 0]);
+        assert_eq!([allowed(100, 0..1), allowed(149, 1..2), allowed(150, 1..2)], [1, 0, 1]);
+        assert_eq!(allowed(150, 2..200), 30);
+        assert_eq!(allowed(200, 2..200), 1, "one place is free");
+    }
+}

@@ -290,3 +290,77 @@ fn the_deadline_is_whatever_comes_first() {
     neighbour.explain.clear();
     assert!(!neighbour.is_ready(at(10)));
 }
+
+/// A packet in its name from somewhere else, and from an interface that it may have.
+fn forged(peer_interface: u8) -> Arrival {
+    Arrival { from: address(66), peer_interface, ..arrival(Unicast) }
+}
+
+fn links(neighbour: &Neighbour) -> Vec<u8> {
+    neighbour.links.iter().map(|link| link.peer_interface).collect()
+}
+
+#[test]
+fn the_link_that_is_proven_first_comes_first() {
+    let mut neighbour = neighbour();
+    let at_host = |neighbour: &Neighbour, host| neighbour.is_at(InterfaceId(0), address(host));
+    hear(&mut neighbour, 0, forged(7));
+    hear(&mut neighbour, 1, Arrival { from: address(66), ..arrival(Unicast) });
+    hear(&mut neighbour, 1, arrival(Unicast));
+    announce(&mut neighbour, 2).unwrap();
+    assert!(at_host(&neighbour, 66), "who came first");
+    neighbour.prove(at(3), EXPIRY, &arrival(Unicast));
+    assert!(at_host(&neighbour, 2));
+    assert_eq!((links(&neighbour), neighbour.announce_at), (Vec::from([0, 7]), at(3) + PROMPT));
+    // Recordings, from elsewhere and from a link that is not there.
+    neighbour.prove(at(4), EXPIRY, &Arrival { from: address(66), ..arrival(Unicast) });
+    neighbour.prove(at(4), EXPIRY, &forged(7));
+    neighbour.prove(at(4), EXPIRY, &forged(9));
+    assert!(at_host(&neighbour, 2));
+    assert_eq!(links(&neighbour), [0, 7]);
+    // It was silent and has moved; what is said of where it is now is open again.
+    hear(&mut neighbour, 2503, Arrival { from: address(66), ..arrival(Unicast) });
+    assert!(at_host(&neighbour, 66));
+    neighbour.prove(at(2504), EXPIRY, &Arrival { from: address(3), ..arrival(Unicast) });
+    assert_eq!(links(&neighbour), [7, 0], "behind what was proven before");
+    assert_eq!(neighbour.links[1].address, address(3));
+}
+
+#[test]
+fn made_up_links_take_each_others_place_while_the_others_are_heard() {
+    let mut neighbour = neighbour();
+    hear(&mut neighbour, 0, arrival(Unicast));
+    neighbour.prove(at(0), EXPIRY, &arrival(Unicast));
+    (1..=4).for_each(|n| _ = hear(&mut neighbour, n.into(), forged(n)));
+    assert_eq!(links(&neighbour), [0, 1, 2, 4]);
+    hear(&mut neighbour, 2400, arrival(Unicast));
+    hear(&mut neighbour, 2500, forged(5));
+    assert_eq!(links(&neighbour), [0, 1, 2, 5], "none is silent yet");
+    hear(&mut neighbour, 2501, forged(6));
+    assert_eq!(links(&neighbour), [0, 2, 5, 6], "one is");
+    [2, 5, 6].iter().for_each(|n| neighbour.prove(at(2502), EXPIRY, &forged(*n)));
+    hear(&mut neighbour, 2503, forged(7));
+    assert_eq!(links(&neighbour), [0, 2, 5, 7]);
+}
+
+#[test]
+fn one_that_does_not_answer_is_told_five_times() {
+    let mut neighbour = neighbour();
+    hear(&mut neighbour, 0, arrival(Unicast));
+    let told = |neighbour: &mut Neighbour, until: Instant| {
+        let mut times = Vec::new();
+        while let Some(now) = Some(neighbour.deadline(EXPIRY)).filter(|at| *at < until) {
+            assert_eq!(neighbour.due(now), Some(Announcement::Whole));
+            neighbour.announce(now, &NodeConfig::default(), Announcement::Whole);
+            times.push(now);
+        }
+        times
+    };
+    assert_eq!(told(&mut neighbour, at(2500)), [5, 105, 205, 305, 405].map(at));
+    assert_eq!((neighbour.due(at(2499)), neighbour.deadline(EXPIRY)), (None, at(2500)));
+    hear(&mut neighbour, 2000, arrival(Unicast));
+    assert_eq!(neighbour.due(at(2000)), Some(Announcement::Whole));
+    assert_eq!(told(&mut neighbour, at(4500)).len(), 5);
+    confirm(&mut neighbour, 4000, Unicast);
+    assert_eq!(neighbour.due(at(4400)), Some(Announcement::Whole), "while it hears us, no matter how often");
+}
