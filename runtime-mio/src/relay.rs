@@ -1,4 +1,4 @@
-//! A UDP relay that loses and reorders packets, for tests and demonstrations on a machine that has no bad
+//! A UDP relay that loses, repeats and reorders packets, for tests and demonstrations on a machine that has no bad
 //! link.
 
 use mio::net::UdpSocket;
@@ -32,6 +32,8 @@ pub struct RelayConfig {
     pub loss: u8,
     /// Packets of 100 that come up to 8 ms late, behind others that were sent after them. Default 0.
     pub reorder: u8,
+    /// Packets of 100 that come twice. Default 0.
+    pub duplicate: u8,
     /// Delay of every packet. Default 0.
     pub delay: Duration,
     /// Start of the random numbers.
@@ -42,7 +44,7 @@ impl RelayConfig {
     /// A relay that loses `loss` packets of 100, chosen by `seed`.
     #[must_use]
     pub fn new(loss: u8, seed: u64) -> Self {
-        Self { loss, reorder: 0, delay: Duration::ZERO, seed }
+        Self { loss, reorder: 0, duplicate: 0, delay: Duration::ZERO, seed }
     }
 }
 
@@ -62,12 +64,19 @@ struct Counters {
     lost: AtomicU64,
 }
 
+/// What the owner tells the worker.
+#[derive(Debug, Default)]
+struct Switches {
+    ended: AtomicBool,
+    blackout: AtomicBool,
+}
+
 /// A relay between a UDP address of its own and a target. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Relay {
     address: SocketAddr,
     counters: Arc<Counters>,
-    ended: Arc<AtomicBool>,
+    switches: Arc<Switches>,
     waker: Arc<Waker>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
@@ -84,7 +93,7 @@ impl Relay {
         poll.registry().register(&mut front, FRONT, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let address = front.local_addr()?;
-        let (counters, ended) = (Arc::new(Counters::default()), Arc::new(AtomicBool::new(false)));
+        let (counters, switches) = (Arc::new(Counters::default()), Arc::new(Switches::default()));
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&config.seed.to_le_bytes());
         let worker = Worker {
@@ -97,16 +106,21 @@ impl Relay {
             delayed: BTreeMap::new(),
             count: 0,
             counters: Arc::clone(&counters),
-            ended: Arc::clone(&ended),
+            switches: Arc::clone(&switches),
         };
         let thread = thread::Builder::new().name("relay".into()).spawn(move || worker.run())?;
-        Ok(Self { address, counters, ended, waker, thread: Some(thread) })
+        Ok(Self { address, counters, switches, waker, thread: Some(thread) })
     }
 
     /// Where clients send to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Loses every packet from now on, or no longer.
+    pub fn set_blackout(&self, blackout: bool) {
+        self.switches.blackout.store(blackout, Ordering::Relaxed);
     }
 
     /// What it has done so far.
@@ -119,7 +133,7 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
+        self.switches.ended.store(true, Ordering::Relaxed);
         if self.waker.wake().is_ok()
             && let Some(thread) = self.thread.take()
         {
@@ -154,14 +168,14 @@ struct Worker {
     delayed: BTreeMap<(Instant, u64), (Way, Vec<u8>)>,
     count: u64,
     counters: Arc<Counters>,
-    ended: Arc<AtomicBool>,
+    switches: Arc<Switches>,
 }
 
 impl Worker {
     fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(64);
         let mut buffer = vec![0; 65_535];
-        while !self.ended.load(Ordering::Relaxed) {
+        while !self.switches.ended.load(Ordering::Relaxed) {
             let next = self.delayed.first_key_value().map(|((at, _), _)| at.duration_since(Instant::now()));
             match self.poll.poll(&mut events, next) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
@@ -213,18 +227,33 @@ impl Worker {
         Ok(Some(token))
     }
 
-    /// Loses a packet, or queues it for when it is due.
+    /// Loses a packet, or queues it for when it is due, or twice.
     fn take(&mut self, way: Way, packet: &[u8]) {
-        if self.rng.below(100) < self.config.loss.into() || self.delayed.len() == MAX_DELAYED {
+        if self.happens(self.config.loss) || self.switches.blackout.load(Ordering::Relaxed) {
+            self.counters.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.queue(way, packet);
+        if self.happens(self.config.duplicate) {
+            self.queue(way, packet);
+        }
+    }
+
+    fn queue(&mut self, way: Way, packet: &[u8]) {
+        if self.delayed.len() == MAX_DELAYED {
             self.counters.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let mut due = Instant::now() + self.config.delay;
-        if self.rng.below(100) < self.config.reorder.into() {
+        if self.happens(self.config.reorder) {
             due += Duration::from_millis(1 + self.rng.below(REORDER_DELAY));
         }
         self.count += 1;
         self.delayed.insert((due, self.count), (way, packet.to_vec()));
+    }
+
+    fn happens(&mut self, of_100: u8) -> bool {
+        self.rng.below(100) < of_100.into()
     }
 
     fn send_due(&mut self) {
