@@ -51,7 +51,6 @@ pub struct Program {
     stdout: Receiver<Vec<u8>>,
     stderr: Receiver<String>,
     said: String,
-    started: Instant,
     _home: Option<Directory>,
 }
 
@@ -98,14 +97,16 @@ impl Program {
             }
         });
         let stdin = child.stdin.take();
-        Self { child, stdin, stdout, stderr, said: String::new(), started: Instant::now(), _home: None }
+        Self { child, stdin, stdout, stderr, said: String::new(), _home: None }
     }
 
     /// The rest of the first line on standard error that begins with `start`, without `msp: `.
     pub fn line(&mut self, start: &str) -> String {
+        let deadline = Instant::now() + DEADLINE;
         loop {
-            let line =
-                self.next_line().unwrap_or_else(|| panic!("it ended without {start:?}: {}", self.said));
+            let line = self
+                .next_line(deadline)
+                .unwrap_or_else(|| panic!("it ended without {start:?}: {}", self.said));
             let line = line.trim_start_matches("msp:").trim_start();
             if let Some(rest) = line.strip_prefix(start) {
                 return rest.trim().to_owned();
@@ -113,9 +114,8 @@ impl Program {
         }
     }
 
-    fn next_line(&mut self) -> Option<String> {
-        let left = DEADLINE.saturating_sub(self.started.elapsed());
-        match self.stderr.recv_timeout(left) {
+    fn next_line(&mut self, deadline: Instant) -> Option<String> {
+        match self.stderr.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => {
                 self.said.push_str(&line);
                 self.said.push('\n');
@@ -157,6 +157,12 @@ impl Program {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// File descriptors that it has open.
+    #[cfg(target_os = "linux")]
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
     /// Leaves it this many file descriptors, those that it has included.
     #[cfg(target_os = "linux")]
     pub fn limit_descriptors(&self, count: u64) {
@@ -167,7 +173,8 @@ impl Program {
 
     /// Waits for its end. Standard input stays as it is.
     pub fn ended(mut self) -> Ended {
-        while self.next_line().is_some() {}
+        let deadline = Instant::now() + DEADLINE;
+        while self.next_line(deadline).is_some() {}
         let status = self.child.wait().unwrap().code().unwrap_or(-1);
         let stdout = self.stdout.recv_timeout(DEADLINE).unwrap_or_default();
         Ended { status, stdout, stderr: std::mem::take(&mut self.said) }
