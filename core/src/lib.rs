@@ -34,8 +34,8 @@
 //!                    UDP sockets, a clock, timers: the caller's      a unix socket
 //! ```
 //!
-//! Where a daemon of the mesh, servald, runs already, its identity and its routes serve as well: a [`Daemon`] sends
-//! and receives datagrams through it, and takes the place of a [`Node`].
+//! Where a daemon of the mesh, servald, runs already, its identity and its routes serve as well: a [`Daemon`]
+//! sends and receives datagrams through it, and takes the place of a [`Node`].
 //!
 //! Every layer is a plain struct that can be used, and is tested, alone. To carry TCP connections, drive a
 //! [`Tunnel`](tunnel::Tunnel); for streams in a program of your own, a [`Host`]; for datagrams, a [`Node`]; over

@@ -42,8 +42,9 @@ pub struct Fingerprint(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendDatagramError {
-    /// The queue towards the destination is full; try again after [`Node::poll_transmit`](super::Node::poll_transmit).
-    /// From a daemon's client: its queue is full, or the port is not bound yet.
+    /// The queue towards the destination is full; try again after
+    /// [`Node::poll_transmit`](super::Node::poll_transmit). From a daemon's client: its queue is full, or the
+    /// port is not bound yet.
     WouldBlock,
     /// The port that it is to come from was not taken with [`Daemon::bind`](super::Daemon::bind).
     NotBound,

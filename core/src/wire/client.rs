@@ -1,7 +1,8 @@
 //! Datagrams on the local socket of a daemon (`spec/20` sections 2 to 6).
 //!
 //! ```text
-//! local SID (32) | local port (4) | remote SID (32) | remote port (4) | flags (1) | QoS (1) | TTL (1) | payload
+//! local SID (32) | local port (4) | remote SID (32) | remote port (4)
+//! | flags (1) | QoS (1) | TTL (1) | payload
 //! ```
 //!
 //! Integers are in the byte order of the machine. The two directions have a type each, because an answer that

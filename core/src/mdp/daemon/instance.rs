@@ -53,7 +53,8 @@ impl Instance {
     }
 
     /// The file name of the socket of a client that serves `port`. It is always the same, so that a client
-    /// takes over what one that crashed has left behind: daemons know clients by nothing but this name.
+    /// takes over what one that crashed has left behind: daemons know clients by nothing but this name. A
+    /// client that serves no port needs none of its own; the kernel's choice will do.
     #[must_use]
     pub fn client_file(&self, port: Port) -> Vec<u8> {
         self.file(&format!("mdp.client.msp.{port}.socket"))

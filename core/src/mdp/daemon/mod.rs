@@ -32,8 +32,9 @@ const EVERYTHING: Addr = Addr::new(ANY, Port::ANY);
 /// The daemon does what a [`Node`](super::Node) does, under its own identity. Its clients take ports there and
 /// exchange datagrams over a unix socket. The owner of this struct owns the socket:
 ///
-/// - what [`Daemon::poll_transmit`] gives goes to the daemon's socket (see [`Instance`]); a full socket is packet
-///   loss, but if nobody is there, [`Daemon::handle_unreachable`] is to be told;
+/// - what [`Daemon::poll_transmit`] gives goes to the daemon's socket (see [`Instance`]); a full socket is
+///   packet loss, but if nobody is there, [`Daemon::handle_unreachable`] is to be told. A connected socket would
+///   stay with a daemon that has restarted: give the address each time;
 /// - what comes from the daemon's address goes to [`Daemon::handle_packet`], soon, because the kernel keeps few
 ///   datagrams; what comes from others goes nowhere;
 /// - [`Daemon::handle_timeout`] is called at the time that [`Daemon::poll_timeout`] asks for.
@@ -188,8 +189,8 @@ impl Daemon {
         self.bindings.is_bound(port)
     }
 
-    /// Sends a datagram from `from` to `to`, which is an address or a port of [`Sid::BROADCAST`]. `Ok` means that
-    /// it will be handed to the daemon, not that it arrives.
+    /// Sends a datagram from `from` to `to`, which is an address or a port of [`Sid::BROADCAST`]. `Ok` means
+    /// that it will be handed to the daemon, not that it arrives.
     ///
     /// # Errors
     ///

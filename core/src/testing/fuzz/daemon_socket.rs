@@ -20,8 +20,8 @@ const MAX_EVENTS: usize = 256;
 
 /// A client of a daemon that answers as it should, or not, or with anything, and stops and starts; a user that
 /// binds, sends, releases and ends; and time that passes or goes back. Nothing panics, nothing is sent that
-/// aborts a daemon, bursts are short, one question is asked at a time, timers neither spin nor oversleep, memory
-/// is bounded, and once all is well again, datagrams pass and the end leaves nothing behind.
+/// aborts a daemon, bursts are short, one question is asked at a time, timers neither spin nor oversleep,
+/// memory is bounded, and once all is well again, datagrams pass and the end leaves nothing behind.
 ///
 /// # Panics
 ///
