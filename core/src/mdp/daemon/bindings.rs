@@ -54,10 +54,6 @@ impl Bindings {
         self.ports.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.ports.is_empty()
-    }
-
     pub(super) fn contains(&self, port: Port) -> bool {
         self.ports.contains_key(&port)
     }
@@ -281,7 +277,7 @@ mod tests {
         assert!(!bindings.remove(A));
         assert_eq!(bindings.answer_due(), Some(at(100)), "about another port");
         bindings.clear();
-        assert!(bindings.is_empty() && bindings.answer_due().is_none());
+        assert_eq!((bindings.len(), bindings.answer_due()), (0, None));
     }
 
     #[test]

@@ -352,6 +352,12 @@ impl Daemon {
         &self.stats
     }
 
+    /// What waits to be sent, for tests of its bound.
+    #[cfg(feature = "testing")]
+    pub(crate) fn waiting(&self) -> usize {
+        self.outbox.len()
+    }
+
     fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
         if self.bindings.answer_due().is_some_and(|due| due <= self.now) {
@@ -368,7 +374,7 @@ impl Daemon {
         let ready = match self.phase {
             Phase::Closed => return None,
             Phase::Closing => true,
-            Phase::Running => !self.outbox.is_empty() || (self.fresh && !self.bindings.is_empty()),
+            Phase::Running => !self.outbox.is_empty(),
         };
         let at = if ready { self.now } else { self.bindings.next_question_at()? };
         Some(at.max(self.now).max(self.retry_at).max(self.pacer.ready_at()))

@@ -36,11 +36,14 @@ pub fn daemon_socket(input: &[u8]) {
         deaf: false,
         wanted: BTreeSet::new(),
         over: false,
-        taken: 0,
+        absent_at: None,
         sent: VecDeque::new(),
         asked: None,
     };
-    while state.step(&mut input).is_some() {}
+    while state.step(&mut input).is_some() {
+        let (waiting, config) = (state.daemon.waiting(), config());
+        assert!(waiting <= config.send_queue + config.max_ports, "{waiting} wait");
+    }
     state.heal();
 }
 
@@ -54,8 +57,8 @@ struct State {
     wanted: BTreeSet<Port>,
     /// The user has ended it.
     over: bool,
-    /// Datagrams that were taken from the user.
-    taken: u64,
+    /// Nobody was there at this time, so nothing is to be sent now.
+    absent_at: Option<Instant>,
     /// When the last ones were sent.
     sent: VecDeque<Instant>,
     /// When a port was asked for, until anything is heard.
@@ -108,10 +111,7 @@ impl State {
                 0..4 => self.servald.stop(),
                 4..8 => self.servald.start(SID),
                 8 => self.servald.start(OTHER),
-                9 => {
-                    self.daemon.handle_unreachable(now);
-                    self.asked = None;
-                }
+                9 => self.not_there(),
                 10 => self.deaf = true,
                 11 => self.deaf = false,
                 15 => {
@@ -148,11 +148,7 @@ impl State {
         let had_room = self.daemon.has_room(from);
         if self.daemon.send(self.now, from, to, protection, &payload).is_ok() {
             assert!(had_room && self.wanted.contains(&from));
-            self.taken += 1;
         }
-        let stats = self.daemon.stats();
-        let waiting = self.taken - stats.datagrams_sent - stats.datagrams_expired;
-        assert!(waiting <= config().send_queue as u64, "{waiting} wait");
     }
 
     /// The other client binds a port, or gives one or all of its ports back.
@@ -188,6 +184,7 @@ impl State {
         let mut packet = Vec::new();
         while self.daemon.poll_transmit(self.now, &mut packet) {
             assert_harmless(&packet);
+            assert!(self.absent_at != Some(self.now), "nobody is there");
             self.sent.push_back(self.now);
             if self.sent.len() > 8 {
                 let first = self.sent.pop_front();
@@ -199,10 +196,15 @@ impl State {
                 self.asked = Some(self.now);
             }
             if !self.deaf && !self.servald.receive(OURS, &packet) {
-                self.daemon.handle_unreachable(self.now);
-                self.asked = None;
+                self.not_there();
             }
         }
+    }
+
+    fn not_there(&mut self) {
+        self.daemon.handle_unreachable(self.now);
+        self.asked = None;
+        self.absent_at = Some(self.now);
     }
 
     /// What the user takes.
