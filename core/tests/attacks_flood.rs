@@ -199,6 +199,38 @@ fn signatures_are_checked_32_times_in_100_ms() {
     assert_eq!(checked(&mut node, now), 32);
 }
 
+/// A signing key as an address costs as much as a signature.
+#[test]
+fn signing_keys_are_mapped_32_times_in_100_ms() {
+    let (mut node, mut now) = up(NodeConfig::default());
+    let payload = plaintext(PORT, PORT, b"x");
+    let source = Some(Address::SigningKey(identity(7).signing_key()));
+    let frames = [Frame { source, ..to_node(&node, Protection::Clear, &payload) }; 10];
+    let packet = unnumbered(identity(1).sid(), &frames);
+    let mut understood = |now: Instant| {
+        (0..5).for_each(|_| node.handle_packet(now, INTERFACE, address(2), &packet));
+        core::iter::from_fn(|| node.poll_datagram()).filter(|it| it.from.sid == identity(7).sid()).count()
+    };
+    assert_eq!(understood(now), 32);
+    now += ms(99);
+    assert_eq!(understood(now), 0);
+    now += ms(1);
+    assert_eq!(understood(now), 32);
+}
+
+#[test]
+fn requests_for_our_signing_key_are_answered_at_the_rate_of_services() {
+    let (mut node, now) = up(NodeConfig { answer_rate: 3, ..NodeConfig::default() });
+    let port = Port::KEY_MAPPING;
+    let sealed = seal(&identity(1), &node.sid(), 1, &plaintext(port, port, &[2]));
+    let packet = unnumbered(identity(1).sid(), &[to_node(&node, Protection::Encrypted, &sealed)]);
+    let before = *node.stats();
+    (0..10).for_each(|_| node.handle_packet(now, INTERFACE, address(2), &packet));
+    let after = node.stats();
+    assert_eq!(after.datagrams_sent - before.datagrams_sent, 3);
+    assert_eq!(after.answers_dropped - before.answers_dropped, 7);
+}
+
 /// Signed frames from unknown sources make a node ask for keys: dear, and in the name of anyone.
 #[test]
 fn strangers_cannot_keep_a_node_busy_with_asking_for_keys() {

@@ -26,10 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 impl Node {
     /// What an address in a packet stands for. A prefix that means nothing is noted in order to `ask`.
     pub(super) fn resolve(&mut self, context: &mut Context, address: Address<'_>, ask: bool) -> Option<Sid> {
+        let mapped = self.sid_of(address);
         let sid = context.resolve(address, |address| match address {
             Address::Prefix(prefix) => self.resolve_prefix(prefix),
-            Address::SigningKey(key) => sid_of_signing_key(&key),
-            _ => None,
+            _ => mapped,
         });
         if sid.is_none() {
             self.stats.unresolved += 1;
@@ -38,6 +38,14 @@ impl Node {
             }
         }
         sid
+    }
+
+    /// The SID of a signing key, as long as strangers have not made us compute too many.
+    fn sid_of(&mut self, address: Address<'_>) -> Option<Sid> {
+        match address {
+            Address::SigningKey(key) if self.signatures.take(self.now) => sid_of_signing_key(&key),
+            _ => None,
+        }
     }
 
     pub(super) fn note_question(&mut self, prefix: &[u8]) {
@@ -143,8 +151,8 @@ impl Node {
                     }
                 }
                 Address::Whole(sid) => self.learn(sid),
-                Address::SigningKey(key) => {
-                    if let Some(sid) = sid_of_signing_key(&key) {
+                Address::SigningKey(_) => {
+                    if let Some(sid) = self.sid_of(item) {
                         self.learn(sid);
                     }
                 }

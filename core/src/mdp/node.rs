@@ -162,7 +162,7 @@ pub struct Node {
     pub(super) events: VecDeque<NodeEvent>,
     pub(super) asked: Throttle,
     pub(super) explained: Throttle,
-    /// Signatures that may be checked.
+    /// Signatures that may be checked, and signing keys that may be mapped to SIDs.
     pub(super) signatures: Quota,
     /// Answers that the built-in services may give, whoever asks.
     pub(super) answers: Quota,

@@ -15,8 +15,8 @@ impl Node {
             Protection::Encrypted | Protection::Signed => Protection::Encrypted,
             Protection::Clear => Protection::Clear,
         };
-        if from.port != Port::ECHO {
-            self.answer(sender, Port::ECHO, from, protection, payload);
+        if from.port != Port::ECHO && self.may_answer(sender, &from.sid, protection) {
+            self.answer(Port::ECHO, from, protection, payload);
         }
     }
 
@@ -35,12 +35,15 @@ impl Node {
         };
         match message {
             KeyMapping::Request if protection == Protection::Encrypted => {
+                if !self.may_answer(sender, &from.sid, protection) {
+                    return;
+                }
                 let signing_key = &self.identity.signing_key();
                 let signature = &self.identity.sign(self.sid().as_bytes());
                 let answer = KeyMapping::Answer { signing_key, signature };
                 let mut message = Vec::with_capacity(answer.buffer_len());
                 answer.emit(&mut message);
-                self.answer(sender, Port::KEY_MAPPING, from, Protection::Encrypted, &message);
+                self.answer(Port::KEY_MAPPING, from, protection, &message);
             }
             KeyMapping::Answer { signing_key, signature }
                 if protection == Protection::Encrypted && self.directory.awaits_key(&from.sid) =>
@@ -58,23 +61,29 @@ impl Node {
 
     /// Asks `source` for the signing key without which its frames are worth nothing.
     pub(super) fn request_key(&mut self, sender: Sid, source: Sid) {
-        if self.directory.may_request_key(self.now, source) {
+        let protection = Protection::Encrypted;
+        if self.directory.may_request_key(self.now, source) && self.may_answer(sender, &source, protection) {
             let mut message = Vec::new();
             KeyMapping::Request.emit(&mut message);
             let to = Addr::new(source, Port::KEY_MAPPING);
-            self.answer(sender, Port::KEY_MAPPING, to, Protection::Encrypted, &message);
+            self.answer(Port::KEY_MAPPING, to, protection, &message);
         }
     }
 
-    /// Sends what `sender` has drawn, as far as it may draw any more. There is no second try: who wants it asks
-    /// again.
-    fn answer(&mut self, sender: Sid, from: Port, to: Addr, protection: Protection, payload: &[u8]) {
+    /// Whether `sender` may draw one more answer, to `to`.
+    fn may_answer(&mut self, sender: Sid, to: &Sid, protection: Protection) -> bool {
         let now = self.now;
         let may = self.neighbours.get_mut(&sender).is_some_and(|it| it.answers.take(now))
             && self.answers.take(now)
-            && self.next_hop(&to.sid).is_some()
-            && (protection != Protection::Encrypted || self.keys.may_get(now, &to.sid));
-        if !may || self.send(now, from, to, protection, payload).is_err() {
+            && self.next_hop(to).is_some()
+            && (protection != Protection::Encrypted || self.keys.may_get(now, to));
+        self.stats.answers_dropped += u64::from(!may);
+        may
+    }
+
+    /// Sends without a second try: who wants it asks again.
+    fn answer(&mut self, from: Port, to: Addr, protection: Protection, payload: &[u8]) {
+        if self.send(self.now, from, to, protection, payload).is_err() {
             self.stats.answers_dropped += 1;
         }
     }
