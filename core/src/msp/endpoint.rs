@@ -349,3 +349,7 @@ impl Endpoint {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "endpoint_tests.rs"]
+mod tests;
