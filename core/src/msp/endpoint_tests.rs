@@ -169,3 +169,14 @@ fn a_stream_that_is_reset_here_only_closes() {
     }
     assert_eq!((stops, endpoint.received_bytes(), endpoint.is_idle()), (4, 0, true));
 }
+
+#[test]
+fn a_stream_that_ends_while_it_waits_for_its_turn_leaves_the_others_theirs() {
+    let mut endpoint = listening();
+    for number in [2, 3, 4] {
+        deliver(&mut endpoint, ms(0), peer(number), b"\x04\xff\xff").unwrap();
+    }
+    deliver(&mut endpoint, ms(0), peer(3), b"\x08").unwrap();
+    let answer = b"\x00\xff\xff".to_vec();
+    assert_eq!(sent(&mut endpoint, ms(0)), [(peer(2), answer.clone()), (peer(4), answer)]);
+}
