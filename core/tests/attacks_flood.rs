@@ -199,6 +199,25 @@ fn signatures_are_checked_32_times_in_100_ms() {
     assert_eq!(checked(&mut node, now), 32);
 }
 
+/// The owner of a SID tells a key, and signs another SID with it: the node goes on waiting for a true answer.
+#[test]
+fn a_signing_key_that_does_not_sign_the_sid_is_not_believed() {
+    let (mut node, now) = up(NodeConfig::default());
+    let (me, port, other) = (node.sid(), Port::KEY_MAPPING, identity(1));
+    let signed = sign(&other, &plaintext(PORT, PORT, b"signed"));
+    let signed = Frame { payload: &signed, ..to_node(&node, Protection::Signed, &[]) };
+    let answer = |node: &mut Node, whom: Sid| {
+        let data = [&[2][..], &other.signing_key(), &other.sign(whom.as_bytes())].concat();
+        let sealed = seal(&other, &me, 1, &plaintext(port, port, &data));
+        let answer = Frame { payload: &sealed, ..to_node(node, Protection::Encrypted, &[]) };
+        node.handle_packet(now, INTERFACE, address(2), &unnumbered(other.sid(), &[signed, answer, signed]));
+        core::iter::from_fn(|| node.poll_datagram()).count()
+    };
+    let before = node.stats().unauthentic;
+    assert_eq!((answer(&mut node, me), node.stats().unauthentic - before), (0, 1));
+    assert_eq!((answer(&mut node, other.sid()), node.stats().unauthentic - before), (1, 1));
+}
+
 /// A signing key as an address costs as much as a signature.
 #[test]
 fn signing_keys_are_mapped_32_times_in_100_ms() {
