@@ -377,7 +377,7 @@ impl Node {
         let mut down: Vec<Sid> = Vec::new();
         neighbours.retain(|sid, neighbour| {
             let silent = neighbour.silent_at(config.expiry) <= now;
-            if neighbour.goes_down(now) || (silent && neighbour.is_up(now)) {
+            if neighbour.goes_down(now) {
                 down.push(*sid);
             }
             if silent && neighbour.standing > Standing::Heard {
