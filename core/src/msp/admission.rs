@@ -106,10 +106,13 @@ impl Endpoint {
         if self.make_room() { Ok(()) } else { Err(Limit::Streams) }
     }
 
-    /// Ends the oldest half-open stream of the peer that has the most of them, if that is not `peer`.
+    /// Ends the oldest half-open stream of the peer that has the most of them and uses none, if that is not
+    /// `peer`.
     fn displace_half_open(&mut self, now: Instant, peer: &Sid) -> bool {
         let peers = &self.schedule.peers;
-        let half_open = self.slots.iter().filter(|(_, slot)| !slot.used);
+        let half_open = self.slots.iter().filter(|(_, slot)| {
+            !slot.used && !peers.is_known(&slot.connection.peer.sid) //
+        });
         let with_most =
             half_open.max_by_key(|(id, slot)| (peers.half_open(&slot.connection.peer.sid), Reverse(**id)));
         let Some((id, victim)) = with_most.map(|(id, slot)| (*id, slot.connection.peer)) else {

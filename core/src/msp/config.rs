@@ -32,9 +32,9 @@ pub struct Config {
     pub max_streams: usize,
     /// A stream that a peer opens is refused if there are as many with this peer. Default 128.
     pub max_streams_per_peer: usize,
-    /// Accepted streams over which no message has gone yet: none was consumed here, none was acknowledged by
-    /// the peer. Beyond it, a new one takes the place of the oldest one of the peer with the most, which is
-    /// refused; if that is the same peer, the new one is refused. At least 1; default 128.
+    /// Accepted streams that are half-open: the peer has not shown yet that it hears what is sent to it, or no
+    /// message has gone over it, neither consumed here nor acknowledged by the peer. Beyond it, a new one takes the place of the oldest one of the peer with the most, of those without a
+    /// stream in use; if the new one's peer has as many, the new one is refused. At least 1; default 128.
     pub max_half_open: usize,
     /// Streams that all peers together may open in a second, and as many at once. One beyond it is ignored:
     /// its peer tries again in a moment. Peers without a stream in use get half of what may come at once.

@@ -151,9 +151,9 @@ impl Connection {
         self.heard.is_some()
     }
 
-    /// A message has gone over it.
+    /// A message has gone over it, and the peer hears what is sent to it.
     pub(crate) const fn is_used(&self) -> bool {
-        self.used
+        self.used && self.peer_has_heard
     }
 
     /// Messages that can be queued now. `memory` is what all streams together may still keep.

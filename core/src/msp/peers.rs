@@ -148,6 +148,11 @@ impl Peers {
         self.live
     }
 
+    /// Whether it has a stream that is not half-open.
+    pub(super) fn is_known(&self, sid: &Sid) -> bool {
+        self.peers.get(sid).is_some_and(Peer::is_known)
+    }
+
     pub(super) fn half_open(&self, sid: &Sid) -> usize {
         self.peers.get(sid).map_or(0, |peer| peer.half_open)
     }

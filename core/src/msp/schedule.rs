@@ -27,7 +27,7 @@ pub(super) struct Slot {
     announced: usize,
     /// An [`Event::Writable`] is queued.
     writable: bool,
-    /// A message has gone over it, or it was opened here.
+    /// It is not half-open any more, or was opened here.
     pub(super) used: bool,
     /// What is in [`Schedule`] for it.
     timer: Option<Instant>,

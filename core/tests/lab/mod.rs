@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 use core::time::Duration;
-use msp_core::msp::{CloseReason, Config, DatagramError, Endpoint, Event, StreamId};
+use msp_core::msp::{CloseReason, Config, DatagramError, Endpoint, Event, Limit, StreamId};
 use msp_core::{Addr, Datagram, Fingerprint, Instant, Port, Protection, Sid};
 use std::collections::BTreeMap;
 
@@ -37,6 +37,10 @@ pub struct Lab {
     pub accepted: Vec<(StreamId, Addr)>,
     /// What each end has consumed.
     pub received: BTreeMap<(usize, StreamId), Vec<u8>>,
+    /// Limits that an end has reported, and who hit them.
+    pub limits: Vec<(Limit, Addr)>,
+    /// Streams that can be written to again.
+    pub writable: Vec<(usize, StreamId)>,
     /// How streams have ended.
     pub closed: BTreeMap<(usize, StreamId), CloseReason>,
     /// Every datagram that the two ends have sent each other, by its receiver.
@@ -47,6 +51,8 @@ pub struct Lab {
     pub reads: [bool; 2],
     /// Every `n`th packet between the two is lost; 0 for none.
     pub lose: usize,
+    /// Streams whose application does not read.
+    unread: Vec<(usize, StreamId)>,
     wire: BTreeMap<(Instant, usize), (usize, Datagram)>,
     sealed: usize,
 }
@@ -64,11 +70,14 @@ impl Lab {
             ends,
             accepted: Vec::new(),
             received: BTreeMap::new(),
+            limits: Vec::new(),
+            writable: Vec::new(),
             closed: BTreeMap::new(),
             recorded: Vec::new(),
             sent: [0; 2],
             reads: [true; 2],
             lose: 0,
+            unread: Vec::new(),
             wire: BTreeMap::new(),
             sealed: 0,
         }
@@ -121,15 +130,8 @@ impl Lab {
 
     /// Lets time pass.
     pub fn run(&mut self, time: Duration) {
-        self.run_with(time, |_| {});
-    }
-
-    /// The same, calling `act` whenever something has happened.
-    pub fn run_with(&mut self, time: Duration, mut act: impl FnMut(&mut Self)) {
         let until = self.now + time;
         loop {
-            self.pump();
-            act(self);
             self.pump();
             let timers = self.ends.iter().filter_map(Endpoint::poll_timeout);
             let arrival = self.wire.first_key_value().map(|((at, _), _)| *at);
@@ -141,6 +143,14 @@ impl Lab {
             }
         }
         self.now = until;
+    }
+
+    /// Does something once in each `interval`, `count` times.
+    pub fn repeat(&mut self, count: u32, interval: Duration, mut act: impl FnMut(&mut Self, u32)) {
+        for n in 0..count {
+            act(self, n);
+            self.run(interval);
+        }
     }
 
     fn pump(&mut self) {
@@ -178,7 +188,10 @@ impl Lab {
             Event::Closed { stream, reason } => {
                 assert_eq!(self.closed.insert((end, stream), reason), None, "{stream:?} closed twice");
             }
+            Event::Writable { stream } => self.writable.push((end, stream)),
+            Event::LimitReached { limit, peer } => self.limits.push((limit, peer)),
             Event::Readable { stream } if self.reads[end] => self.read_stream(end, stream),
+            Event::Readable { stream } => self.unread.push((end, stream)),
             _ => {}
         }
         true
@@ -186,11 +199,12 @@ impl Lab {
 
     /// What was left unread, once the application reads again.
     fn read(&mut self, end: usize) -> bool {
-        if self.reads[end] && end == SERVER {
-            let streams: Vec<StreamId> = self.accepted.iter().map(|(id, _)| *id).collect();
-            streams.into_iter().for_each(|id| self.read_stream(end, id));
-        }
-        self.ends[end].poll_timeout().is_some_and(|at| at <= self.now)
+        let unread = std::mem::take(&mut self.unread);
+        let (now, later) = unread.into_iter().partition(|(of, _)| *of == end && self.reads[end]);
+        self.unread = later;
+        let now: Vec<(usize, StreamId)> = now;
+        now.iter().for_each(|(end, stream)| self.read_stream(*end, *stream));
+        !now.is_empty()
     }
 
     fn read_stream(&mut self, end: usize, id: StreamId) {
