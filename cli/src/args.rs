@@ -36,6 +36,9 @@ it, `connect` and `ping` go on with one that lives as long as they do, unless --
 the same way they take any free UDP port if 4110 is taken, unless --udp was given; then only broadcasts \
 of neighbours are missed, so name the far end as SID@HOST:PORT.";
 
+const CONNECTIONS: RangeInclusive<u32> = 1..=10_000;
+const MEGABYTES: RangeInclusive<u32> = 1..=1000;
+
 /// What is to be done, and how.
 #[derive(Debug)]
 pub(crate) struct Args {
@@ -68,6 +71,7 @@ pub(crate) struct Listen {
     pub(crate) once: bool,
     pub(crate) forward: Option<Forward>,
     pub(crate) service: Option<String>,
+    pub(crate) limits: Limits,
     pub(crate) port: Port,
 }
 
@@ -76,8 +80,18 @@ pub(crate) struct Connect {
     pub(crate) once: bool,
     pub(crate) forward: Option<Forward>,
     pub(crate) bind: Option<IpAddr>,
+    pub(crate) limits: Limits,
     pub(crate) far_end: FarEnd,
     pub(crate) port: Port,
+}
+
+/// What peers may take. Those that open no streams here have no use for some of it.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(crate) connections: u32,
+    pub(crate) per_peer: u32,
+    pub(crate) rate: u32,
+    pub(crate) memory: u32,
 }
 
 #[derive(Debug)]
@@ -114,6 +128,11 @@ fn definition() -> clap::Command {
     let once = || flag("once", "End with the first connection");
     let forward = |help| option("forward", "PORT|HOST:PORT", help);
     let port = || positional("MDPPORT", "MDP port, 0 to 2147483647");
+    let connections = || option("max-connections", "N", "Connections at once");
+    let memory = || {
+        option("max-memory", "MB", "Memory for data on its way, of all connections together")
+            .default_value("6")
+    };
     let far_end = |help| positional("SID[@HOST:PORT]", help);
     clap::Command::new("msp")
         .version(env!("CARGO_PKG_VERSION"))
@@ -126,6 +145,11 @@ fn definition() -> clap::Command {
             once(),
             forward("Connect each peer to this TCP port, instead of the first to standard input and output"),
             option("service", "NAME", "Announce the port under this name (not available yet)"),
+            connections().default_value("256"),
+            option("max-per-peer", "N", "Connections of one peer at once").default_value("128"),
+            option("max-rate", "N", "New connections of one peer in a second; twice as many of all peers")
+                .default_value("100"),
+            memory(),
             port(),
         ]))
         .subcommand(command("connect", "Connect to an MDP port of another node").args([
@@ -135,6 +159,8 @@ fn definition() -> clap::Command {
             ),
             option("bind", "ADDR", "Address at which a bare port of --forward is opened [default: 127.0.0.1]")
                 .requires("forward"),
+            connections().default_value("128"),
+            memory(),
             far_end("Address of the far end on the mesh, and where it can be reached by UDP"),
             port(),
         ]))
@@ -192,12 +218,24 @@ fn read(matches: &ArgMatches) -> Result<Args, Failure> {
             once: given.get_flag("once"),
             forward: value(given, "forward")?,
             service: value(given, "service")?,
+            limits: Limits {
+                connections: number(given, "max-connections", CONNECTIONS)?,
+                per_peer: number(given, "max-per-peer", CONNECTIONS)?,
+                rate: number(given, "max-rate", 1..=1_000_000)?,
+                memory: number(given, "max-memory", MEGABYTES)?,
+            },
             port: required(given, "MDPPORT")?,
         }),
         "connect" => Command::Connect(Connect {
             once: given.get_flag("once"),
             forward: value(given, "forward")?,
             bind: value(given, "bind")?,
+            limits: Limits {
+                connections: number(given, "max-connections", CONNECTIONS)?,
+                per_peer: u32::MAX,
+                rate: u32::MAX,
+                memory: number(given, "max-memory", MEGABYTES)?,
+            },
             far_end: required(given, "SID[@HOST:PORT]")?,
             port: required(given, "MDPPORT")?,
         }),

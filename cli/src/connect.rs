@@ -2,10 +2,10 @@
 
 use crate::args::{self, Options};
 use crate::failure::{Failure, Status, check, describe};
+use crate::limits;
 use crate::logger::say;
 use crate::node::bind_client;
 use msp_core::Addr;
-use msp_core::tunnel::TunnelConfig;
 use msp_mio::Source;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -22,11 +22,13 @@ pub(crate) fn run(command: args::Connect, options: &Options) -> Result<(), Failu
         }
         None => Source::Stdio,
     };
-    let node = bind_client(options, command.far_end.host.as_ref())?;
-    let mut config = TunnelConfig::default();
+    let (mut config, streams) = limits::settings(&command.limits);
     config.once = command.once;
+    let mut node = bind_client(options, command.far_end.host.as_ref())?;
+    node.runtime.set_streams(streams);
+    limits::log(&command.limits);
     let once = command.once || matches!(source, Source::Stdio);
-    check(node.runtime.connect(remote, source, config)?.run()?, once, remote)
+    check(node.runtime.connect(remote, source, config)?.name_limits(limits::option).run()?, once, remote)
 }
 
 fn listen(addresses: &[SocketAddr]) -> Result<TcpListener, Failure> {

@@ -3,9 +3,9 @@
 use crate::address::reachable_at;
 use crate::args::{self, Options};
 use crate::failure::{Failure, Status, check};
+use crate::limits;
 use crate::logger::say;
 use crate::node::bind_server;
-use msp_core::tunnel::TunnelConfig;
 use msp_mio::Target;
 use std::net::Ipv4Addr;
 
@@ -18,13 +18,14 @@ pub(crate) fn run(command: args::Listen, options: &Options) -> Result<(), Failur
         Some(forward) => Target::Tcp(forward.resolve(Ipv4Addr::LOCALHOST.into())?),
         None => Target::Stdio,
     };
-    let node = bind_server(options)?;
-    let (sid, local) = (node.runtime.sid(), node.runtime.local_addr());
-    let mut config = TunnelConfig::default();
+    let (mut config, streams) = limits::settings(&command.limits);
     config.once = command.once;
-
+    let mut node = bind_server(options)?;
+    node.runtime.set_streams(streams);
+    limits::log(&command.limits);
+    let (sid, local) = (node.runtime.sid(), node.runtime.local_addr());
     let once = command.once || target == Target::Stdio;
-    let tunnel = node.runtime.listen(command.port, target, config)?;
+    let tunnel = node.runtime.listen(command.port, target, config)?.name_limits(limits::option);
     if !options.quiet {
         say(&format!("listening on MDP port {}; at the other end run", command.port));
         for address in reachable_at(local) {

@@ -8,6 +8,7 @@ mod demo;
 mod failure;
 mod id;
 mod identity;
+mod limits;
 mod listen;
 mod logger;
 mod node;

@@ -3,12 +3,12 @@
 use crate::local::Local;
 use crate::runtime::{ACCEPTOR, Error, FIRST_LINK, Runtime, Wires, random};
 use crate::stdio::StdioLink;
-use crate::tcp::{Acceptor, TcpLink};
+use crate::tcp::{ACCEPTS_PER_TURN, Acceptor, TcpLink};
 use mio::Token;
-use mio::net::TcpStream;
 use msp_core::mdp::NodeEvent;
+use msp_core::msp::Limit;
 use msp_core::tunnel::{Action, EndReason, LinkId, Outcome, Tunnel, TunnelConfig, TunnelEvent};
-use msp_core::{Addr, Host, Instant, Port, msp};
+use msp_core::{Addr, Host, Instant, Port};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -73,7 +73,7 @@ impl Runtime {
     }
 
     fn into_host(self) -> io::Result<(Host, Wires)> {
-        Ok((Host::new(self.node, msp::Config::default(), random()?), self.wires))
+        Ok((Host::new(self.node, self.streams, random()?), self.wires))
     }
 }
 
@@ -90,12 +90,20 @@ pub struct Driver {
     /// Only one link is carried, and its end is the outcome: the caller's to report.
     once: bool,
     outcome: Option<Outcome>,
+    limit_name: fn(Limit) -> &'static str,
 }
 
 impl Driver {
     fn new(wires: Wires, tunnel: Tunnel, target: Target, once: bool) -> Self {
         let (links, buffer) = (BTreeMap::new(), vec![0; READ_BUFFER]);
-        Self { wires, tunnel, target, links, acceptor: None, buffer, once, outcome: None }
+        let limit_name = |_| "the configuration";
+        Self { wires, tunnel, target, links, acceptor: None, buffer, once, outcome: None, limit_name }
+    }
+
+    /// Warnings that a limit was hit call what sets it by this name.
+    pub fn name_limits(mut self, name: fn(Limit) -> &'static str) -> Self {
+        self.limit_name = name;
+        self
     }
 
     fn listen(&mut self, listener: TcpListener) -> io::Result<()> {
@@ -220,11 +228,11 @@ impl Driver {
     }
 
     fn accept(&mut self, now: Instant) -> bool {
-        let Some(acceptor) = &mut self.acceptor else { return false };
-        let mut accepted: Vec<TcpStream> = Vec::new();
-        let tunnel = &self.tunnel;
-        let progress = acceptor.accept(now, || tunnel.can_accept(), |stream| accepted.push(stream));
-        for stream in accepted {
+        let mut progress = false;
+        for _ in 0..ACCEPTS_PER_TURN {
+            let acceptor = self.acceptor.as_mut().filter(|_| self.tunnel.can_accept());
+            let Some(stream) = acceptor.and_then(|acceptor| acceptor.accept(now)) else { break };
+            progress = true;
             let Some(id) = self.tunnel.local_accepted(now) else { continue };
             self.open(now, id, |driver| {
                 let registry = driver.wires.poll.registry();
@@ -252,7 +260,9 @@ impl Driver {
         match event {
             TunnelEvent::Opened { link, peer } => log::info!("link {link}: open, peer {peer}"),
             TunnelEvent::Closed { link, peer, reason, received, sent } => {
-                let expected = self.once || *reason == EndReason::Finished;
+                // What was opened by strangers and has carried nothing is not worth a line each.
+                let is_idle = self.target != Target::Stdio && *received == 0;
+                let expected = self.once || *reason == EndReason::Finished || is_idle;
                 let level = if expected { log::Level::Info } else { log::Level::Warn };
                 log::log!(
                     level,
@@ -260,7 +270,12 @@ impl Driver {
                 );
             }
             TunnelEvent::LimitReached { peer } => {
-                log::warn!("too many links: a stream with {peer} was not carried");
+                let name = (self.limit_name)(Limit::Streams);
+                log::warn!("too many connections: one with {peer} was not carried; {name} allows no more");
+            }
+            TunnelEvent::PeerLimited { limit, peer } => {
+                let name = (self.limit_name)(*limit);
+                log::warn!("{limit}: {peer} was held off; {name} allows no more");
             }
             TunnelEvent::Node(event) => log_node(event),
             _ => {}

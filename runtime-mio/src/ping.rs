@@ -17,7 +17,7 @@ impl Runtime {
         config: PingConfig,
         mut on_event: impl FnMut(PingEvent),
     ) -> Result<PingSummary, Error> {
-        let Self { node, mut wires } = self;
+        let Self { node, mut wires, .. } = self;
         let mut ping = Ping::new(config, node, peer, random()?, wires.now());
         let mut events = Wires::events();
         loop {

@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::udp::Udp;
 use mio::{Events, Poll, Token, Waker};
 use msp_core::mdp::{InterfaceConfig, InterfaceId, Node, NodeConfig};
-use msp_core::msp::{ConnectError, ListenError};
+use msp_core::msp::{self, ConnectError, ListenError};
 use msp_core::{Identity, Instant, Sid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -56,6 +56,7 @@ impl Default for Config {
 #[derive(Debug)]
 pub struct Runtime {
     pub(crate) node: Node,
+    pub(crate) streams: msp::Config,
     pub(crate) wires: Wires,
 }
 
@@ -99,7 +100,12 @@ impl Runtime {
             node.add_peer(interface, *peer);
         }
         let wires = Wires::new(udp, interface, clock).map_err(fail)?;
-        Ok(Self { node, wires })
+        Ok(Self { node, streams: msp::Config::default(), wires })
+    }
+
+    /// Sets the limits of its streams.
+    pub fn set_streams(&mut self, streams: msp::Config) {
+        self.streams = streams;
     }
 
     /// The address of the node on the mesh.

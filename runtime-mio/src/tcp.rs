@@ -16,7 +16,7 @@ const CALLS_PER_TURN: usize = 4;
 /// Messages written in one call.
 const MAX_SLICES: usize = 32;
 /// Connections accepted per turn.
-const ACCEPTS_PER_TURN: usize = 16;
+pub(crate) const ACCEPTS_PER_TURN: usize = 16;
 /// Out of file descriptors or memory: the listener rests this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
@@ -272,30 +272,17 @@ impl Acceptor {
         self.paused_until
     }
 
-    /// The next connections that wait, as many as the turn's share while `wanted` says so; each goes to
-    /// `take`. True if there were any.
-    pub(crate) fn accept(
-        &mut self,
-        now: Instant,
-        mut wanted: impl FnMut() -> bool,
-        mut take: impl FnMut(TcpStream),
-    ) -> bool {
+    /// The next connection that waits.
+    pub(crate) fn accept(&mut self, now: Instant) -> Option<TcpStream> {
         if self.paused_until.is_some_and(|until| now < until) {
-            return false;
+            return None;
         }
         self.paused_until = None;
-        let mut progress = false;
-        for _ in 0..ACCEPTS_PER_TURN {
-            if !self.readable || !wanted() {
-                break;
-            }
+        while self.readable {
             match self.listener.accept() {
-                Ok((stream, _)) => {
-                    take(stream);
-                    progress = true;
-                }
+                Ok((stream, _)) => return Some(stream),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
-                Err(error) if is_of_one_connection(&error) => progress = true,
+                Err(error) if is_of_one_connection(&error) => {}
                 // Most likely there is no free file descriptor: the connection waits in the kernel.
                 Err(error) => {
                     log::warn!("cannot accept TCP connections for now: {error}");
@@ -304,7 +291,7 @@ impl Acceptor {
                 }
             }
         }
-        progress
+        None
     }
 }
 

@@ -170,7 +170,7 @@ pub enum TunnelEvent {
         sent: u64,
     },
     /// A stream was aborted at once, or a local connection not accepted, because of the limits in
-    /// [`TunnelConfig`](super::TunnelConfig). Reported once until a link ends.
+    /// [`TunnelConfig`](super::TunnelConfig). Reported at most once in ten seconds.
     LimitReached {
         /// The other end of the stream.
         peer: Addr,

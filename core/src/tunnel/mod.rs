@@ -48,6 +48,8 @@ const MAX_EVENTS: usize = 256;
 const LINGER_LIMIT: Duration = Duration::from_secs(4);
 /// The same after [`Tunnel::shutdown`].
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
+/// The limit on links is reported no more often.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// What [`Tunnel::share`] is at least, however many links there are.
 const MIN_SHARE: usize = 8;
 
@@ -84,8 +86,8 @@ pub struct Tunnel {
     links: BTreeMap<LinkId, Link>,
     actions: VecDeque<Action>,
     events: VecDeque<TunnelEvent>,
-    /// The limit was reached, and no link has ended since.
-    limit_reported: bool,
+    /// When it was last reported that the limit was reached.
+    limit_reported: Option<Instant>,
     now: Instant,
 }
 
@@ -122,7 +124,7 @@ impl Tunnel {
             links: BTreeMap::new(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
-            limit_reported: false,
+            limit_reported: None,
             now: Instant::ZERO,
         }
     }
@@ -401,7 +403,6 @@ impl Tunnel {
         state.local = Local::Closing;
         let (peer, received, sent) = (state.peer, state.received, state.sent);
         self.actions.push_back(Action::Close(link, reason.close_kind()));
-        self.limit_reported = false;
         self.report(TunnelEvent::Closed { link, peer, reason, received, sent });
         if self.phase == Phase::LastLink {
             self.phase = Phase::Ending(reason.outcome(), self.now + LINGER_LIMIT);
@@ -416,8 +417,8 @@ impl Tunnel {
     }
 
     fn report_limit(&mut self, peer: Addr) {
-        if !self.limit_reported {
-            self.limit_reported = true;
+        if self.limit_reported.is_none_or(|at| self.now >= at + REPORT_INTERVAL) {
+            self.limit_reported = Some(self.now);
             self.report(TunnelEvent::LimitReached { peer });
         }
     }
