@@ -24,6 +24,7 @@ fn enemy(n: u32) -> Addr {
 /// A stream that an enemy has opened, and over which a message has gone.
 fn used(lab: &mut Lab, from: Addr) -> StreamId {
     lab.inject(SERVER, forged(from, &data(FIRST, 0xffff, 0, b"x"))).unwrap();
+    lab.inject(SERVER, forged(from, &[ACK, 0xff, 0xff])).unwrap();
     lab.last_accepted()
 }
 
