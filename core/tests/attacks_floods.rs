@@ -266,6 +266,25 @@ fn a_peer_that_opens_and_ends_streams_fast_is_not_stopped_by_those_that_have_end
     assert_eq!(lab.ends[SERVER].stats().accepted, 500);
 }
 
+/// Otherwise a peer whose data nobody reads could take any number of places, one after the other.
+#[test]
+fn a_stream_that_has_ended_counts_for_its_peer_until_it_is_read() {
+    let mut config = Config::default();
+    config.max_streams_per_peer = 3;
+    let mut lab = Lab::new(&config);
+    lab.reads[SERVER] = false;
+    for port in 0..10 {
+        let taken = lab.inject(SERVER, opening(enemy(1, port), b"x")).is_ok();
+        assert_eq!(taken, port < 3);
+        let _ = lab.inject(SERVER, forged(enemy(1, port), &[STOP]));
+    }
+    assert!(lab.closed.is_empty());
+    lab.reads[SERVER] = true;
+    lab.run(ms(1));
+    assert_eq!(lab.closed.values().copied().collect::<Vec<_>>(), [CloseReason::PeerReset; 3]);
+    assert_eq!(lab.inject(SERVER, bare(enemy(1, 20))), Ok(()));
+}
+
 #[test]
 fn all_places_are_taken_in_the_end_but_not_by_strangers() {
     let mut config = Config::default();

@@ -13,7 +13,7 @@ use core::time::Duration;
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     peers: BTreeMap<Sid, Peer>,
-    /// Streams that have not ended.
+    /// Streams of which the user does not know yet that they have ended.
     live: usize,
     /// Of these, accepted ones over which no message has gone.
     half_open: usize,

@@ -115,6 +115,7 @@ impl Schedule {
     pub(super) fn settle(&mut self, id: StreamId, slot: &mut Slot) {
         self.account(slot);
         self.report(id, slot);
+        self.count(slot);
         let transmit = slot.connection.transmit_at();
         let ready = transmit.is_some_and(|at| at <= self.now);
         if ready && !slot.ready {
@@ -238,7 +239,7 @@ impl Schedule {
 
     /// Brings the sums up to date.
     fn account(&mut self, slot: &mut Slot) {
-        let Slot { connection, used, live, .. } = slot;
+        let Slot { connection, .. } = slot;
         let peer = &connection.peer.sid;
         let (received, sending) = (connection.receive.bytes(), connection.send.bytes());
         if received != slot.received {
@@ -248,12 +249,18 @@ impl Schedule {
         }
         self.sending = self.sending + sending - slot.sending;
         slot.sending = sending;
-        if *live && !*used && (connection.is_used() || connection.closed().is_some()) {
-            *used = true;
+    }
+
+    /// Counts the stream for its peer until the user knows that it has ended: what nobody has read yet still
+    /// takes a place.
+    fn count(&mut self, slot: &mut Slot) {
+        let peer = &slot.connection.peer.sid;
+        if !slot.used && (slot.connection.is_used() || slot.reported) {
+            slot.used = true;
             self.peers.on_used(peer);
         }
-        if *live && connection.closed().is_some() {
-            *live = false;
+        if slot.live && slot.reported {
+            slot.live = false;
             self.peers.on_closed(self.now, peer);
         }
     }

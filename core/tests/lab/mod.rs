@@ -157,6 +157,7 @@ impl Lab {
         for end in [CLIENT, SERVER] {
             self.ends[end].handle_timeout(self.now);
             while self.transmit(end) || self.serve(end) {}
+            self.ends[end].handle_timeout(self.now);
             let due = self.ends[end].poll_timeout().is_some_and(|at| at <= self.now);
             assert!(!due, "end {end} spins at {:?}", self.now);
         }
