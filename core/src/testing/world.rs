@@ -81,22 +81,19 @@ pub fn conclude(network: &mut Network<Party>, weather: Weather) {
 fn check_ends(network: &Network<Party>, weather: Weather) {
     let all: Vec<(Kind, &Program)> = programs(network).collect();
     for (kind, program) in &all {
-        let peers = all.iter().map(|(_, other)| *other).filter(|other| {
-            other.initiator != program.initiator
-                && (other.peer_key() == Some(program.key) || program.peer_key() == Some(other.key))
-        });
+        let others = || all.iter().map(|(_, other)| *other).filter(|it| it.initiator != program.initiator);
         // A listener that was restarted may accept a stream again whose initiator has heard nothing yet.
-        let peer = peers.max_by_key(|peer| peer.received.len());
-        let arrived = peer.map_or(0, |peer| peer.received.len());
-        let (sent, name) = (program.sent.len(), program.key);
+        let reader = others().filter(|other| other.peer_key() == Some(program.key));
+        let reader = reader.max_by_key(|reader| reader.received.len());
+        let arrived = reader.map_or(0, |reader| reader.received.len());
+        let writer = others().find(|other| program.peer_key() == Some(other.key)).or(reader);
         // The reference opens a stream again for a late copy of its first packet, and takes for itself what is
         // meant for the one that has ended.
-        let is_phantom = *kind == Kind::Reference
-            && !program.initiator
-            && peer.is_none_or(|peer| peer.peer_key() != Some(program.key));
+        let is_phantom = *kind == Kind::Reference && !program.initiator && reader.is_none();
+        let (sent, name) = (program.sent.len(), program.key);
         if program.closed == Some(CloseReason::Finished) && !is_phantom {
             assert_eq!(arrived, sent, "{name:x} believes that all it sent has arrived");
-            let expected = peer.map_or(0, |peer| peer.sent.len());
+            let expected = writer.map_or(0, |writer| writer.sent.len());
             assert_eq!(program.received.len(), expected, "{name:x} believes that it has received all");
         }
         if weather == Weather::Calm && (*kind == Kind::Ours || program.initiator) {
