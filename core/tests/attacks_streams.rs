@@ -109,16 +109,31 @@ fn acknowledging_what_was_never_sent_discards_nothing() {
     let mut lab = lab();
     let from = enemy(1);
     let stream = used(&mut lab, from);
-    for _ in 0..5 {
+    for _ in 0..6 {
         lab.send(SERVER, stream, "secret");
     }
     lab.run(ms(5)); // all are on their way
-    for ack in [5, 6, 300, 0x7ffe, 0x7fff, 0x8000, 0xfffe, 0xffff] {
+    lab.inject(SERVER, forged(from, &[ACK, 0, 0])).unwrap();
+    for ack in [6, 7, 300, 0x7ffe, 0x7fff, 0x8000, 0xfffe, 0xffff] {
         lab.inject(SERVER, forged(from, &data(ACK, ack, 9, b""))).unwrap();
         assert_eq!(lab.ends[SERVER].stream(stream).unwrap().unacknowledged(), 5, "{ack}");
     }
-    lab.inject(SERVER, forged(from, &[ACK, 3, 0])).unwrap();
+    lab.inject(SERVER, forged(from, &[ACK, 4, 0])).unwrap();
     assert_eq!(lab.ends[SERVER].stream(stream).unwrap().unacknowledged(), 1);
+}
+
+/// A peer whose very first acknowledgment is of what was never sent has in mind another stream, of before a
+/// restart. If that is a lie, it costs the liar its stream.
+#[test]
+fn a_first_acknowledgment_of_what_was_never_sent_ends_the_stream() {
+    let mut lab = lab();
+    let from = enemy(1);
+    let stream = used(&mut lab, from);
+    lab.send(SERVER, stream, "secret");
+    lab.run(ms(5));
+    lab.inject(SERVER, forged(from, &[ACK, 1, 0])).unwrap();
+    lab.run(ms(1));
+    assert!(lab.ends[SERVER].stream(stream).is_none());
 }
 
 /// Acknowledging what is on its way, before it can have arrived, makes the sender believe in a short and

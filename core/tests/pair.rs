@@ -336,6 +336,42 @@ fn a_restarted_peer_is_noticed() {
     assert_eq!(pair.close_reason(Side::A, a), Some(CloseReason::PeerReset));
 }
 
+/// A listener that was started again may accept a stream that is being opened once more. Then it is not what it
+/// was, and the initiator acknowledges what it never sent.
+#[test]
+fn a_listener_that_has_accepted_a_stream_twice_is_noticed() {
+    let mut pair = Pair::new(seed(24), |link| link.delay(ms(10)));
+    let (a, b) = established(&mut pair);
+    let port = pair.stream(Side::B, b).peer().port;
+    for (packet, reason) in [
+        (&b"\x02\x00\x00\x00\x00hello"[..], None),
+        (b"\x02\x00\x00\x00\x00other", Some(CloseReason::PeerRestarted)),
+    ] {
+        let datagram = Datagram::new(Pair::address(), port, Encrypted, Bytes::from_static(packet));
+        pair.ends[0].handle_datagram(pair.now, datagram).unwrap();
+        pair.run(ms(100));
+        assert_eq!(pair.close_reason(Side::A, a), reason);
+    }
+
+    pair.links[1].set_blackout(true); // A would know nothing of this stream
+    let stranger = Addr::new(Side::A.sid(), 999.into());
+    for (packet, reason) in [
+        (&b"\x04\xff\xff\x00\x00x"[..], None),
+        (b"\x02\xff\xff", None),
+        (b"\x02\x00\x00", Some(CloseReason::PeerRestarted)),
+    ] {
+        let datagram = Datagram::new(stranger, Pair::PORT.into(), Encrypted, Bytes::from_static(packet));
+        pair.ends[1].handle_datagram(pair.now, datagram).unwrap();
+        pair.drain(Side::B);
+        pair.run(ms(100));
+        let accepted = pair.events[1].iter().rev().find_map(|event| match event {
+            Event::Accepted { stream, .. } => Some(*stream),
+            _ => None,
+        });
+        assert_eq!(pair.close_reason(Side::B, accepted.unwrap()), reason);
+    }
+}
+
 #[test]
 fn a_late_copy_of_the_first_packet_opens_nothing() {
     let mut pair = Pair::new(seed(23), |link| link.delay(ms(10)));

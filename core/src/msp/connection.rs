@@ -100,8 +100,9 @@ pub(crate) struct Connection {
     /// Hash of the peer's first message, and whether the peer has stopped setting FIRST.
     first_message: Option<u64>,
     peer_has_heard: bool,
-    /// A message was consumed here, or acknowledged by the peer.
-    used: bool,
+    /// A message was consumed here, one of ours was acknowledged.
+    consumed: bool,
+    acknowledged: bool,
     pub(crate) stats: Stats,
 }
 
@@ -132,7 +133,8 @@ impl Connection {
             shutdown_carried_last_ack: false,
             first_message: None,
             peer_has_heard: false,
-            used: false,
+            consumed: false,
+            acknowledged: false,
             stats: Stats::default(),
         }
     }
@@ -153,7 +155,7 @@ impl Connection {
 
     /// A message has gone over it, and the peer hears what is sent to it.
     pub(crate) const fn is_used(&self) -> bool {
-        self.used && self.peer_has_heard
+        (self.consumed || self.acknowledged) && self.peer_has_heard
     }
 
     /// Messages that can be queued now. `memory` is what all streams together may still keep.
@@ -184,7 +186,7 @@ impl Connection {
             (_, Wire::Open) => {}
         }
         let first = packet.is_first();
-        if self.is_restarted_peer(packet, &payload) {
+        if self.is_of_another_stream(packet, &payload) {
             return self.abort(now, CloseReason::PeerRestarted);
         }
         self.heard = Some(now);
@@ -308,7 +310,7 @@ impl Connection {
     /// Consumes the next message, which acknowledges it.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Bytes> {
         let message = self.receive.pop()?;
-        self.used = true;
+        self.consumed = true;
         self.on_consumed(now);
         self.check_finished(now);
         Some(message)
@@ -360,7 +362,7 @@ impl Connection {
         if acknowledged.count == 0 {
             return;
         }
-        self.used = true;
+        self.acknowledged = true;
         if withheld && !self.withholds_last_ack() {
             self.ack_by(now);
         }
@@ -389,6 +391,8 @@ impl Connection {
         let ack = self.receive.ack();
         if seq == Seq(0) && self.first_message.is_none() {
             self.first_message = Some(fnv1a(&payload));
+        } else if seq == Seq(1 << 15) {
+            self.first_message = None; // the next with that number is another one
         }
         match self.receive.insert(seq, payload, shutdown, memory) {
             Insertion::InOrder => {}
@@ -471,12 +475,21 @@ impl Connection {
         self.receive.truncate();
     }
 
-    /// The peer opens a new connection where it believes there is none: FIRST with another first message,
-    /// although it had heard from us on this one (`spec/10` A.5).
-    fn is_restarted_peer(&self, packet: &Repr<'_>, payload: &Bytes) -> bool {
-        let Repr::Data { first: true, ack: None, seq: Seq(0), .. } = packet else { return false };
-        let known = self.first_message.is_some_and(|hash| hash != fnv1a(payload));
-        known && self.peer_has_heard && self.role == Role::Listener
+    /// One end was started again, and the two speak of different streams between the same ports (`spec/10` A.5).
+    /// Where the peer's has another first message: the peer has opened a new one, or has accepted a late copy of
+    /// our first packet once more. Where the peer has received what was never sent on this one: this node has.
+    fn is_of_another_stream(&self, packet: &Repr<'_>, payload: &Bytes) -> bool {
+        let is_initiator = self.role == Role::Initiator;
+        let (ack, other_first) = match packet {
+            Repr::Data { first, ack, seq: Seq(0), .. } if *first || is_initiator => {
+                (*ack, self.first_message.is_some_and(|hash| hash != fnv1a(payload)))
+            }
+            Repr::Data { ack, .. } | Repr::Ack { ack, .. } => (*ack, false),
+            Repr::Stop | Repr::Bare { .. } => (None, false),
+        };
+        let is_unsent = |ack: Seq| self.send.newest().is_before(ack);
+        let is_new = !is_initiator && !self.acknowledged;
+        other_first || (is_new && ack.is_some_and(is_unsent))
     }
 
     fn idle_deadline(&self) -> Instant {

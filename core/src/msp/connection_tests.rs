@@ -241,29 +241,43 @@ fn the_first_reason_to_end_stays() {
 }
 
 #[test]
-fn another_first_message_is_that_of_a_restarted_peer() {
-    let reason = |role, heard: bool, packet: &'static [u8]| {
+fn another_first_message_is_that_of_another_stream() {
+    let reason = |role, packet: &'static [u8]| {
         let mut end = end(role);
         receive(&mut end, 0, b"\x04\xff\xff\x00\x00a");
-        if heard {
-            receive(&mut end, 10, b"\x00\xff\xff\x01\x00b");
-        }
         receive(&mut end, 20, packet);
         end.closed()
     };
-    let other = b"\x04\xff\xff\x00\x00b";
-    assert_eq!(reason(Role::Listener, true, other), Some(CloseReason::PeerRestarted));
-    assert_eq!(reason(Role::Listener, false, other), None, "it never knew of this stream");
-    assert_eq!(reason(Role::Initiator, true, other), None);
-    let copies: [&[u8]; 4] = [
-        b"\x04\xff\xff\x00\x00a",
-        b"\x04\xff\xff\x01\x00b",
-        b"\x06\x00\x00\x00\x00b",
-        b"\x00\xff\xff\x00\x00b",
-    ];
+    let restarted = Some(CloseReason::PeerRestarted);
+    assert_eq!(reason(Role::Listener, b"\x04\xff\xff\x00\x00b"), restarted);
+    assert_eq!(reason(Role::Initiator, b"\x04\xff\xff\x00\x00b"), restarted);
+    assert_eq!(reason(Role::Initiator, b"\x00\xff\xff\x00\x00b"), restarted);
+    let copies: [&[u8]; 3] = [b"\x04\xff\xff\x00\x00a", b"\x04\xff\xff\x01\x00b", b"\x00\xff\xff\x00\x00a"];
     for packet in copies {
-        assert_eq!(reason(Role::Listener, true, packet), None, "{packet:?}");
+        assert_eq!(reason(Role::Listener, packet), None, "{packet:?}");
+        assert_eq!(reason(Role::Initiator, packet), None, "{packet:?}");
     }
+    // Without FIRST, the peer knows of a stream that this end has accepted.
+    assert_eq!(reason(Role::Listener, b"\x00\xff\xff\x00\x00b"), None);
+}
+
+#[test]
+fn what_was_never_sent_is_acknowledged_only_on_another_stream() {
+    let reason = |role, sent_before: u16, ack: u16| {
+        let mut end = end(role);
+        receive(&mut end, 0, b"\x04\xff\xff\x00\x00a");
+        (0..sent_before).for_each(|_| end.send.push(Bytes::from_static(b"x")));
+        sent(&mut end, 5);
+        let [low, high] = ack.to_le_bytes();
+        end.handle_packet(ms(6), &Repr::parse(&[2, low, high]).unwrap(), Bytes::new(), usize::MAX);
+        end.closed()
+    };
+    let restarted = Some(CloseReason::PeerRestarted);
+    assert_eq!(reason(Role::Listener, 0, 0xffff), None);
+    assert_eq!(reason(Role::Listener, 0, 0), restarted);
+    assert_eq!(reason(Role::Listener, 2, 1), None);
+    assert_eq!(reason(Role::Listener, 2, 2), restarted);
+    assert_eq!(reason(Role::Initiator, 2, 2), None);
 }
 
 #[test]

@@ -104,7 +104,7 @@ pub enum CloseReason {
     TimedOut,
     /// The peer has never answered.
     Unreachable,
-    /// The peer has restarted and opened a new stream with the same ports.
+    /// One end has restarted, and the two speak of different streams with the same ports.
     PeerRestarted,
     /// Nothing had gone over it yet, and others needed its place.
     Displaced,
@@ -119,7 +119,7 @@ impl fmt::Display for CloseReason {
             Self::Refused => "refused by the peer",
             Self::TimedOut => "the peer has fallen silent",
             Self::Unreachable => "the peer has never answered",
-            Self::PeerRestarted => "the peer has restarted",
+            Self::PeerRestarted => "one end has restarted",
             Self::Displaced => "made room for another one before anything had gone over it",
         })
     }

@@ -80,7 +80,7 @@ pub enum EndReason {
     TimedOut,
     /// The peer has never answered.
     Unreachable,
-    /// The peer has restarted.
+    /// One end has restarted, and the two spoke of different streams.
     PeerRestarted,
     /// Nothing had gone over the stream yet, and others needed its place.
     Displaced,
@@ -125,7 +125,7 @@ impl fmt::Display for EndReason {
             Self::Refused => "refused by the peer",
             Self::TimedOut => "the peer has fallen silent",
             Self::Unreachable => "the peer has never answered",
-            Self::PeerRestarted => "the peer has restarted",
+            Self::PeerRestarted => "one end has restarted",
             Self::Displaced => "made room for another one before anything had gone over it",
             Self::Shutdown => "aborted here",
         })
