@@ -3,7 +3,7 @@
 
 mod lab;
 
-use lab::{CLIENT, Lab, PORT, SERVER, data, ms, sid};
+use lab::{CLIENT, Lab, PORT, SERVER, data, forged, ms, sid};
 use msp_core::msp::{CloseReason, Config, DatagramError, Endpoint, Event};
 use msp_core::{Addr, Datagram, Fingerprint, Port};
 
@@ -182,4 +182,31 @@ fn an_opening_that_the_server_does_not_know_opens_one_stream_for_a_moment() {
     assert_eq!(accepted.len(), 1, "one stream, however often the packets come");
     assert_eq!(text, b"one two three four", "nothing but what was recorded, in order, from the start");
     assert_eq!(closed, Some((CloseReason::PeerRestarted, lab.now + ms(20_000))));
+}
+
+/// A peer that has restarted, and has taken up the stream again from a late packet of its beginning, can never
+/// agree with the end that remembers more.
+#[test]
+fn a_peer_that_takes_back_what_it_acknowledged_is_not_kept_alive_by_that() {
+    let peer = Addr::new(sid(1000), 600.into());
+    // Its acknowledgments in the end: one less than before, none at all, of what was never sent, and the last one.
+    let cases = [(2, 0), (0, 0xffff), (2, 7), (2, 1)];
+    let closed = cases.map(|(flags, ack): (u8, u16)| {
+        let mut lab = Lab::new(&Config::default());
+        lab.inject(SERVER, forged(peer, &data(4, 0xffff, 0, b"x"))).unwrap();
+        let stream = lab.last_accepted();
+        for message in ["one", "two"] {
+            lab.send(SERVER, stream, message);
+        }
+        lab.run(ms(100));
+        lab.inject(SERVER, forged(peer, &data(2, 1, 1, b"y"))).unwrap();
+        for _ in 0..15 {
+            let [low, high] = ack.to_le_bytes();
+            let _ = lab.inject(SERVER, forged(peer, &[flags, low, high]));
+            lab.run(ms(1000));
+        }
+        lab.closed.get(&(SERVER, stream)).copied()
+    });
+    let gone = Some(CloseReason::TimedOut);
+    assert_eq!(closed, [gone, gone, gone, None]);
 }

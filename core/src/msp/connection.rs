@@ -189,7 +189,9 @@ impl Connection {
         if self.is_of_another_stream(packet, &payload) {
             return self.abort(now, CloseReason::PeerRestarted);
         }
-        self.heard = Some(now);
+        if self.may_be_current(packet) {
+            self.heard = Some(now);
+        }
         self.peer_has_heard |= !first;
         match *packet {
             Repr::Ack { ack: Some(ack), .. } => self.on_ack(now, ack, true),
@@ -490,6 +492,18 @@ impl Connection {
         let is_unsent = |ack: Seq| self.send.newest().is_before(ack);
         let is_new = !is_initiator && !self.acknowledged;
         other_first || (is_new && ack.is_some_and(is_unsent))
+    }
+
+    /// Whether the packet tells that the peer lives. One that takes back an acknowledgment, or acknowledges what
+    /// was never sent, is old, or from a peer that has restarted and taken up the connection from a late packet
+    /// of its beginning. Without this, the two would keep each other alive for ever and never agree.
+    fn may_be_current(&self, packet: &Repr<'_>) -> bool {
+        match *packet {
+            Repr::Ack { ack: Some(ack), .. } | Repr::Data { ack: Some(ack), .. } => self.send.may_follow(ack),
+            // All packets after the first data acknowledge something (`spec/10` A.3).
+            Repr::Ack { ack: None, .. } | Repr::Data { ack: None, .. } => self.send.base() == Seq(0),
+            _ => true,
+        }
     }
 
     fn idle_deadline(&self) -> Instant {

@@ -217,6 +217,11 @@ impl SendBuffer {
         self.holds_shutdown = true;
     }
 
+    /// Whether `ack` may come after those before it: neither old, nor of what was never sent.
+    pub(crate) fn may_follow(&self, ack: Seq) -> bool {
+        usize::try_from(ack - self.base.previous()).is_ok_and(|count| count <= self.sent)
+    }
+
     /// Takes the acknowledgment of everything up to `ack`. `repeats` says that the packet may have been sent
     /// because a later segment arrived: it carried no data.
     pub(crate) fn on_ack(
@@ -226,10 +231,10 @@ impl SendBuffer {
         repeats: bool,
         round_trip: &RoundTrip,
     ) -> Acknowledged {
-        let count = (ack - self.base.previous()).max(0) as usize;
-        if count > self.sent || ack.is_before(self.base.previous()) {
-            return Acknowledged::default(); // of what was never sent, or old
+        if !self.may_follow(ack) {
+            return Acknowledged::default();
         }
+        let count = (ack - self.base.previous()) as usize;
         if count == 0 {
             if self.sent > 0 {
                 self.repeated = true;
