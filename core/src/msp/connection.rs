@@ -4,6 +4,7 @@ use super::config::Config;
 use super::event::CloseReason;
 use super::receive::{Insertion, ReceiveBuffer};
 use super::send::{Loss, Readiness, SendBuffer};
+use super::stats::Stats;
 use crate::path::{Congestion, Pacer, RoundTrip};
 use crate::wire::msp::Repr;
 use crate::{Addr, Instant, Port, Seq};
@@ -52,24 +53,6 @@ enum Wire {
     Silent,
 }
 
-/// Figures about one stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Smoothed round-trip time, `None` before the first sample.
-    pub round_trip: Option<Duration>,
-    /// Segments that may be on their way at once.
-    pub congestion_window: usize,
-    /// Data segments sent, retransmissions included.
-    pub sent: u64,
-    /// Data segments sent again.
-    pub retransmitted: u64,
-    /// Data segments received, duplicates included.
-    pub received: u64,
-    /// Data segments received that were known already.
-    pub duplicates: u64,
-}
-
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) local: Port,
@@ -95,6 +78,8 @@ pub(crate) struct Connection {
     ack_due: Option<Instant>,
     /// Messages consumed since an acknowledgment was last sent.
     unacknowledged: u32,
+    /// The peer's end was acknowledged.
+    acknowledged_end: bool,
     /// The shutdown segment, when first sent, carried the acknowledgment of the peer's last segment.
     shutdown_carried_last_ack: bool,
     /// Hash of the peer's first message, and whether the peer has stopped setting FIRST.
@@ -130,6 +115,7 @@ impl Connection {
             received_data: false,
             ack_due: (role == Role::Initiator).then(|| now + PROBE_DELAY),
             unacknowledged: 0,
+            acknowledged_end: false,
             shutdown_carried_last_ack: false,
             first_message: None,
             peer_has_heard: false,
@@ -276,6 +262,7 @@ impl Connection {
         }
         let first = self.role == Role::Initiator && self.heard.is_none();
         let ack = self.received_data.then(|| self.ack());
+        self.acknowledged_end |= self.receive.is_finished() && !self.withholds_last_ack();
         match self.wire {
             Wire::Open => {
                 if self.last_sent + self.keep_alive <= now {
@@ -419,9 +406,11 @@ impl Connection {
 
     /// The reference daemon forgets a connection as soon as both ends have finished, its own is acknowledged,
     /// and it has acknowledged ours, once (`spec/10` A.6). If that gets lost, it would be in doubt whether our
-    /// last messages have arrived. So its end is acknowledged last of all.
+    /// last messages have arrived. So its end is acknowledged last of all, unless it was already: an
+    /// acknowledgment is never taken back.
     fn withholds_last_ack(&self) -> bool {
-        self.receive.is_finished() && self.send.is_finished() && !self.send.lacks_only_shutdown()
+        let all_arrived = self.send.lacks_only_shutdown();
+        !self.acknowledged_end && self.receive.is_finished() && self.send.is_finished() && !all_arrived
     }
 
     fn on_consumed(&mut self, now: Instant) {

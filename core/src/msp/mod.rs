@@ -21,13 +21,14 @@ pub(crate) mod receive;
 mod replay;
 mod schedule;
 pub(crate) mod send;
+mod stats;
 mod stream;
 
 pub use admission::EndpointStats;
 pub use config::Config;
-pub use connection::Stats;
 pub use endpoint::{Endpoint, Outgoing};
 pub use event::{CloseReason, ConnectError, DatagramError, Event, Limit, ListenError, SendError};
+pub use stats::Stats;
 pub use stream::{Stream, StreamId};
 
 /// Bytes in the longest message that is sent (`spec/10` A.2). Longer ones are received.

@@ -1,9 +1,9 @@
 //! The handle of one stream.
 
 use super::MAX_MESSAGE;
-use super::connection::Stats;
 use super::event::{CloseReason, SendError};
 use super::schedule::{Schedule, Slot};
+use super::stats::Stats;
 use crate::{Addr, Instant};
 use bytes::Bytes;
 use core::fmt;
