@@ -323,3 +323,29 @@ fn forged_explanations_do_not_displace_what_is_known() {
     }
     assert!(mesh.stations[0].node.is_reachable(&far));
 }
+
+/// Two identities share one key for both directions, and nothing that is sealed says who has sealed it. So what a
+/// node has sent could be sent back to it, in the name of the one it was for.
+#[test]
+fn what_a_node_has_sealed_does_not_come_back_from_another() {
+    let mut mesh = neighbours(seed(9), |link| link);
+    stream(&mut mesh, 0..20, ms(10), |_| ());
+    let [me, other] = [0, 1].map(|index| mesh.stations[index].node.sid());
+    let recorded = mesh.recorded.take().unwrap();
+    let from = mesh.stations[1].address;
+    let mut sent_back = 0;
+    for (_, _, bytes) in recorded.iter().filter(|(from, ..)| *from == 0) {
+        for genuine in Packet::parse(bytes).unwrap().frames().map(Result::unwrap) {
+            if genuine.protection == Some(Protection::Encrypted) {
+                let route = Route::Neighbour { destination: Address::Whole(me) };
+                let reflected = Frame { source: None, route, ..genuine };
+                inject(&mut mesh, 0, from, &unnumbered(other, &[reflected]));
+                sent_back += 1;
+            }
+        }
+    }
+    mesh.run(ms(100));
+    assert!(sent_back >= 20);
+    assert!(mesh.stations[0].datagrams.is_empty(), "{:?}", mesh.stations[0].datagrams);
+    assert!(mesh.stations[0].node.stats().unauthentic >= sent_back);
+}

@@ -83,6 +83,13 @@ impl Nonces {
         self.counter += 1;
         nonce
     }
+
+    /// Whether `frame` was sealed with one of these nonces: then it was sent from here, and whoever sends it back
+    /// wants it to be taken for an answer. Both ends share one key, so it would open.
+    #[must_use]
+    pub fn has_made(&self, frame: &[u8]) -> bool {
+        frame.starts_with(&self.prefix)
+    }
 }
 
 #[cfg(test)]

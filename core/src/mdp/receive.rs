@@ -275,6 +275,7 @@ impl Node {
         payload: &'a mut [u8],
     ) -> Option<&'a [u8]> {
         let opened = match protection {
+            Protection::Encrypted if self.nonces.has_made(payload) => None,
             Protection::Encrypted => {
                 let proved =
                     self.neighbours.get(&source).is_some_and(|it| it.standing == Standing::Authentic);
