@@ -15,12 +15,12 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-fn good(seed: u64) -> Link {
-    Link::new(seed).delay(ms(2))
+fn good(link: Link) -> Link {
+    link.delay(ms(2))
 }
 
 /// Two nodes that find each other by broadcast.
-fn neighbours(seed: u64, link: impl Fn(u64) -> Link) -> Mesh {
+fn neighbours(seed: u64, link: impl Fn(Link) -> Link) -> Mesh {
     let mut mesh = Mesh::new(seed);
     mesh.add(NodeConfig::default(), true);
     mesh.add(NodeConfig::default(), true);
@@ -29,7 +29,7 @@ fn neighbours(seed: u64, link: impl Fn(u64) -> Link) -> Mesh {
 }
 
 /// Two nodes of which the first has the address of the second.
-fn configured(seed: u64, link: impl Fn(u64) -> Link) -> Mesh {
+fn configured(seed: u64, link: impl Fn(Link) -> Link) -> Mesh {
     let mut mesh = Mesh::new(seed);
     mesh.add(NodeConfig::default(), false);
     mesh.add(NodeConfig::default(), false);
@@ -173,7 +173,7 @@ fn a_full_queue_pushes_back_and_drains() {
 
 #[test]
 fn lost_frames_are_sent_again() {
-    let mut mesh = neighbours(seed(3), |seed| Link::new(seed).delay(ms(5)));
+    let mut mesh = neighbours(seed(3), |link| link.delay(ms(5)));
     assert!(mesh.run_until(ms(50), both_up));
     for (a, b) in [(0, 1), (1, 0)] {
         mesh.link(a, b).set_loss(30);
@@ -192,7 +192,7 @@ fn lost_frames_are_sent_again() {
 
 #[test]
 fn bulk_is_delivered_in_full_windows_without_stalls() {
-    let link = |seed| Link::new(seed).delay(ms(20)).loss(10);
+    let link = |link: Link| link.delay(ms(20)).loss(10);
     let mut mesh = neighbours(seed(4), link);
     assert!(mesh.run_until(ms(5000), both_up));
     for round in 0..20_u32 {
@@ -217,7 +217,7 @@ fn a_lost_announcement_is_made_again_for_a_neighbour_that_sends() {
     let first = seed(40);
     let mut slow = 0;
     for seed in first..first + 200 {
-        let mut mesh = neighbours(seed, |seed| Link::new(seed).delay(ms(5)).loss(30));
+        let mut mesh = neighbours(seed, |link| link.delay(ms(5)).loss(30));
         let heard = mesh.run_until(ms(5000), |mesh| mesh.stations[1].node.is_reachable(&sid(mesh, 0)));
         assert!(heard);
         let start = mesh.now;
@@ -232,9 +232,7 @@ fn a_lost_announcement_is_made_again_for_a_neighbour_that_sends() {
 
 #[test]
 fn nothing_is_repeated_on_a_good_link() {
-    for link in
-        [good, |seed| Link::new(seed).delay(ms(100)), |seed| Link::new(seed).delay(ms(3)).jitter(ms(1))]
-    {
+    for link in [good, |link: Link| link.delay(ms(100)), |link: Link| link.delay(ms(3)).jitter(ms(1))] {
         let mut mesh = neighbours(seed(5), link);
         assert!(mesh.run_until(ms(1000), both_up));
         stream(&mut mesh, 0, 1, 300, 1000, ms(3));
@@ -251,9 +249,9 @@ fn nothing_is_repeated_on_a_good_link() {
 /// Streams both ways over bad links; gives how many datagrams came twice and how many frames were not
 /// authentic. Nearly all must come, and none changed.
 fn bad_link(seed: u64, corruption: u64) -> (u32, u64) {
-    let link = |seed| Link::new(seed).delay(ms(8)).jitter(ms(12)).duplicate(20).reorder(20).loss(10);
+    let link =
+        |link: Link| link.delay(ms(8)).jitter(ms(12)).duplicate(20).reorder(20).loss(10).corrupt(corruption);
     let mut mesh = if seed.is_multiple_of(2) { neighbours(seed, link) } else { configured(seed, link) };
-    mesh.corruption = corruption;
     mesh.run(ms(2000));
     stream(&mut mesh, 0, 1, 300, 200, ms(4));
     stream(&mut mesh, 1, 0, 100, 200, ms(4));
@@ -429,7 +427,7 @@ fn signed_datagrams_arrive_once_the_key_is_known() {
 #[test]
 fn same_seed_same_packets() {
     let run = |seed| {
-        let mut mesh = neighbours(seed, |seed| Link::new(seed).delay(ms(8)).jitter(ms(12)).loss(10));
+        let mut mesh = neighbours(seed, |link| link.delay(ms(8)).jitter(ms(12)).loss(10));
         mesh.run(ms(500));
         stream(&mut mesh, 0, 1, 50, 100, ms(5));
         mesh.transcript

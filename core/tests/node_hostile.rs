@@ -3,7 +3,7 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
-use msp_core::testing::{Link, Mesh, seed};
+use msp_core::testing::{Mesh, seed};
 use msp_core::wire::address::Address;
 use msp_core::wire::linkstate;
 use msp_core::{
@@ -33,7 +33,7 @@ fn a_flood_of_strangers_displaces_nobody_who_matters() {
     for _ in 0..2 {
         mesh.add(NodeConfig::default(), true);
     }
-    mesh.join(0, 1, |seed| Link::new(seed).delay(ms(2)));
+    mesh.join(0, 1, |link| link.delay(ms(2)));
     assert!(mesh.run_until(ms(100), |mesh| {
         let sids = [0, 1].map(|index| mesh.stations[index].node.sid());
         mesh.stations[0].node.is_reachable(&sids[1]) && mesh.stations[1].node.is_reachable(&sids[0])
@@ -249,9 +249,7 @@ fn after_any_mishaps_nodes_find_each_other_again() {
         for _ in 0..2 {
             mesh.add(NodeConfig::default(), broadcast);
         }
-        mesh.join(0, 1, |seed| {
-            Link::new(seed).delay(ms(delay)).jitter(ms(jitter)).loss(loss).duplicate(duplicate)
-        });
+        mesh.join(0, 1, |link| link.delay(ms(delay)).jitter(ms(jitter)).loss(loss).duplicate(duplicate));
         mesh.configure(0, 1);
         let port = Port::from(300);
         let send = |mesh: &mut Mesh, from: usize, number: u32| {

@@ -16,7 +16,7 @@ mod tunnel;
 mod world;
 
 pub use link::Link;
-pub use mesh::{Mesh, Station as MeshStation};
+pub use mesh::{Mesh, NodeStation};
 pub use network::{Network, Receiver, Station};
 pub use ops::Op;
 pub use pair::{Pair, Side};

@@ -58,8 +58,8 @@ pub struct Network<S> {
     pub stations: Vec<S>,
     /// A sum over all packets that were sent, when, and by whom.
     pub transcript: u64,
-    /// The packets themselves, with their senders, if they are to be kept.
-    pub recording: Option<Vec<(usize, Vec<u8>)>>,
+    /// The packets themselves, by whom and to whom, while this is not `None`.
+    pub recorded: Option<Vec<(usize, Receiver, Vec<u8>)>>,
     links: BTreeMap<(usize, usize), Link>,
     rng: Rng,
     buffer: Vec<u8>,
@@ -74,7 +74,7 @@ impl<S: Station> Network<S> {
             now: Instant::from_millis(10_000),
             stations: Vec::new(),
             transcript: 0,
-            recording: None,
+            recorded: None,
             links: BTreeMap::new(),
             rng: super::rng(seed),
             buffer: Vec::new(),
@@ -82,7 +82,7 @@ impl<S: Station> Network<S> {
     }
 
     /// Adds a station; gives its index.
-    pub fn add(&mut self, station: S) -> usize {
+    pub fn place(&mut self, station: S) -> usize {
         self.stations.push(station);
         self.stations.len() - 1
     }
@@ -106,9 +106,9 @@ impl<S: Station> Network<S> {
         }
     }
 
-    /// The link from `from` to `to`, if they were joined.
-    pub fn link(&mut self, from: usize, to: usize) -> Option<&mut Link> {
-        self.links.get_mut(&(from, to))
+    /// The link from `from` to `to`; a perfect one if they were not joined.
+    pub fn link(&mut self, from: usize, to: usize) -> &mut Link {
+        self.links.entry((from, to)).or_insert_with(|| Link::new(0))
     }
 
     /// All links.
@@ -116,9 +116,9 @@ impl<S: Station> Network<S> {
         self.links.values_mut()
     }
 
-    /// A random number below `bound`, from the seed of the network.
-    pub fn draw(&mut self, bound: u64) -> u64 {
-        self.rng.below(bound)
+    /// A seed for something that is part of the network.
+    pub fn seed(&mut self) -> [u8; 32] {
+        self.rng.bytes()
     }
 
     /// Lets everything happen that can without time passing, then goes to the next event. Returns false when
@@ -184,7 +184,7 @@ impl<S: Station> Network<S> {
             assert!(due || !something, "lost wake-up of station {index} at {:?}: {transmit:?}", self.now);
             let acted = station.act(self.now);
             if let Some(to) = transmit {
-                self.note(index, &buffer);
+                self.note(index, to, &buffer);
                 self.send(index, to, &buffer);
             }
             self.buffer = buffer;
@@ -200,12 +200,12 @@ impl<S: Station> Network<S> {
         self.stations[index].poll_timeout().is_some_and(|at| at <= self.now)
     }
 
-    fn note(&mut self, from: usize, packet: &[u8]) {
+    fn note(&mut self, from: usize, to: Receiver, packet: &[u8]) {
         for byte in packet.iter().chain(&self.now.as_micros().to_le_bytes()).chain(&[from as u8]) {
             self.transcript = (self.transcript ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
-        if let Some(recording) = &mut self.recording {
-            recording.push((from, packet.to_vec()));
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push((from, to, packet.to_vec()));
         }
     }
 }

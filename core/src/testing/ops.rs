@@ -153,10 +153,10 @@ impl World {
         // Programs read when the operations say so.
         let plan = Plan { reader: Reader::Stopped, ..Plan::IDLE };
         for (index, kind) in kinds.into_iter().enumerate() {
-            network.add(Party::new(index, kind, has_nodes, config.clone(), plan, network.now));
+            network.place(Party::new(index, kind, has_nodes, config.clone(), plan, network.now));
         }
         network.join(0, 1, |link| link.delay(delay).jitter(jitter).duplicate(3));
-        network.recording = Some(Vec::new());
+        network.recorded = Some(Vec::new());
         let now = network.now;
         let (weather, bad) = (Weather::Calm, [false; 2]);
         Some(Self { network, opened: 0, weather, bad, changed: now, last_good: now })
@@ -242,9 +242,9 @@ impl World {
         self.judge();
     }
 
-    fn change(&mut self, side: usize, bad: bool, change: impl Fn(&mut Link)) {
+    fn change(&mut self, side: usize, bad: bool, change: impl FnOnce(&mut Link)) {
         self.judge();
-        self.network.link(side, 1 - side).into_iter().for_each(change);
+        change(self.network.link(side, 1 - side));
         self.bad[side] = bad;
         self.changed = self.network.now;
     }
@@ -262,9 +262,9 @@ impl World {
 
     /// A packet that went by lately.
     fn recorded(&mut self, number: u8) -> Option<(usize, Vec<u8>)> {
-        let packets = self.network.recording.as_mut()?;
+        let packets = self.network.recorded.as_mut()?;
         let surplus = packets.len().saturating_sub(MAX_RECORDED);
         packets.drain(..surplus);
-        packets.iter().rev().nth(number.into()).cloned()
+        packets.iter().rev().nth(number.into()).map(|(from, _, packet)| (*from, packet.clone()))
     }
 }

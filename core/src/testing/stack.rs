@@ -253,16 +253,17 @@ fn bare_sid(index: u8, identity: u8) -> Sid {
     Sid::new(bytes)
 }
 
-fn address(index: usize) -> SocketAddr {
+pub(super) fn address(index: usize) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, index as u8 + 1)), 4110)
 }
 
-fn receiver(destination: Destination) -> Receiver {
+/// Who that is. An address of nobody is that of a station that does not exist.
+pub(super) fn receiver(destination: Destination) -> Receiver {
     match destination {
-        Destination::Unicast(SocketAddr::V4(address)) => {
-            Receiver::Station(usize::from(address.ip().octets()[3]) - 1)
+        Destination::Unicast(to) => {
+            Receiver::Station((0..255).find(|index| address(*index) == to).unwrap_or(usize::MAX))
         }
-        Destination::Unicast(_) | Destination::Broadcast => Receiver::Everyone,
+        Destination::Broadcast => Receiver::Everyone,
     }
 }
 

@@ -54,7 +54,7 @@ pub fn neighbours(seed: u64, link: impl Fn(Link) -> Link) -> Mesh {
     for _ in 0..2 {
         mesh.add(NodeConfig::default(), true);
     }
-    mesh.join(0, 1, |seed| link(Link::new(seed).delay(ms(2))));
+    mesh.join(0, 1, |it| link(it.delay(ms(2))));
     mesh.recorded = Some(Vec::new());
     assert!(mesh.run_until(ms(1000), both_up));
     mesh.run(ms(1000));

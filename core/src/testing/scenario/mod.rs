@@ -218,7 +218,7 @@ impl Scenario {
         let mut network = Network::new(seed);
         for (index, kind) in self.kinds.iter().enumerate() {
             let config = self.config.clone();
-            network.add(Party::new(index, *kind, self.has_nodes, config, self.plans[1], network.now));
+            network.place(Party::new(index, *kind, self.has_nodes, config, self.plans[1], network.now));
         }
         let count = self.kinds.len();
         let pairs: Vec<(usize, usize)> = (0..count).flat_map(|b| (0..b).map(move |a| (a, b))).collect();
