@@ -2,6 +2,7 @@
 
 use super::config::Config;
 use super::event::CloseReason;
+use super::first_message::FirstMessage;
 use super::receive::{Insertion, ReceiveBuffer};
 use super::send::{Loss, Readiness, SendBuffer};
 use super::stats::Stats;
@@ -82,8 +83,8 @@ pub(crate) struct Connection {
     acknowledged_end: bool,
     /// The shutdown segment, when first sent, carried the acknowledgment of the peer's last segment.
     shutdown_carried_last_ack: bool,
-    /// Hash of the peer's first message, and whether the peer has stopped setting FIRST.
-    first_message: Option<u64>,
+    /// The peer's first message, and whether the peer has stopped setting FIRST.
+    first_message: FirstMessage,
     peer_has_heard: bool,
     /// A message was consumed here, one of ours was acknowledged.
     consumed: bool,
@@ -117,7 +118,7 @@ impl Connection {
             unacknowledged: 0,
             acknowledged_end: false,
             shutdown_carried_last_ack: false,
-            first_message: None,
+            first_message: FirstMessage::default(),
             peer_has_heard: false,
             consumed: false,
             acknowledged: false,
@@ -378,11 +379,7 @@ impl Connection {
         self.stats.received += 1;
         self.received_data = true;
         let ack = self.receive.ack();
-        if seq == Seq(0) && self.first_message.is_none() {
-            self.first_message = Some(fnv1a(&payload));
-        } else if seq == Seq(1 << 15) {
-            self.first_message = None; // the next with that number is another one
-        }
+        self.first_message.note(seq, &payload);
         match self.receive.insert(seq, payload, shutdown, memory) {
             Insertion::InOrder => {}
             // At once, since it tells the peer of the loss.
@@ -473,7 +470,7 @@ impl Connection {
         let is_initiator = self.role == Role::Initiator;
         let (ack, other_first) = match packet {
             Repr::Data { first, ack, seq: Seq(0), .. } if *first || is_initiator => {
-                (*ack, self.first_message.is_some_and(|hash| hash != fnv1a(payload)))
+                (*ack, self.first_message.differs_from(payload))
             }
             Repr::Data { ack, .. } | Repr::Ack { ack, .. } => (*ack, false),
             Repr::Stop | Repr::Bare { .. } => (None, false),
@@ -514,12 +511,6 @@ impl Connection {
     fn set_pace(&mut self) {
         self.pacer.set_rate(self.congestion.window(), self.round_trip.minimum());
     }
-}
-
-/// FNV-1a, to tell one message from another. Not against an adversary, who needs the peer's key to get here.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    let step = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod config;
 mod connection;
 mod endpoint;
 mod event;
+mod first_message;
 mod peers;
 pub(crate) mod receive;
 mod replay;
