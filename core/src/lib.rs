@@ -154,7 +154,8 @@
 //!
 //! # Features
 //!
-//! - `testing`: simulated links and the bodies of fuzz targets, for tests. Needs std.
+//! - `testing`: simulated networks, a model of the reference daemon's streams and the bodies of fuzz targets, for
+//!   tests of this crate and of what is built on it. Needs std.
 #![no_std]
 #![forbid(unsafe_code)]
 

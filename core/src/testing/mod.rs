@@ -1,4 +1,19 @@
-//! Simulated links and bodies of fuzz targets. Needs std; never part of a program.
+//! Simulated networks and bodies of fuzz targets. Needs std; never part of a program.
+//!
+//! Time is virtual and goes exactly from one event to the next, so that hours pass in moments and a wake-up that is
+//! missing shows. Everything comes from a seed, which is printed when a test fails.
+//!
+//! | | |
+//! | --- | --- |
+//! | [`Link`] | one direction of a link: delay, jitter, rate, queue, loss one by one and in bursts, copies, reordering, damage, outages |
+//! | [`Network`] | stations of any kind and number, the links between them, and the checks of what the contract says of timers |
+//! | [`Mesh`] | a network of nodes alone |
+//! | [`Party`] | a station with streams, ours or those of the [`Reference`], bare or on a node, and [`Program`]s that use them |
+//! | [`Scenario`] | parties, links and what is sent in one line, or all of it from a seed |
+//! | [`check`], [`conclude`] | what must be true of parties whatever has happened, and after everything has healed |
+//! | [`Pair`], [`TunnelPair`] | two endpoints, two tunnels, for tests that look closely |
+//! | [`Servald`] | a daemon behind its local socket |
+//! | [`fuzz`] | the bodies of the fuzz targets |
 
 pub mod fuzz;
 mod link;
