@@ -5,6 +5,7 @@ use crate::Sid;
 use core::fmt;
 use crypto_box::{PublicKey, SecretKey};
 use curve25519_dalek::MontgomeryPoint;
+use curve25519_dalek::scalar::clamp_integer;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha512};
 use zeroize::Zeroizing;
@@ -46,6 +47,11 @@ impl Identity {
     #[must_use]
     pub fn seed(&self) -> &[u8; 32] {
         &self.seed
+    }
+
+    /// The secret of which the address is the public key, as it is stored: clamped.
+    pub(super) fn x25519_secret(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(clamp_integer(self.secret.to_bytes()))
     }
 
     /// The Ed25519 signature of `message`.
@@ -120,9 +126,7 @@ mod tests {
         let secret: Sid = "3894eea49c580aef816935762be049559d6d1440dede12e6a125f1841fff8e6f".parse().unwrap();
         assert_eq!(identity.sid(), sid);
         assert_eq!(identity.signing_key(), *hex.as_bytes());
-        // The vector is clamped, the form here is reduced by the curve's rules only when used.
-        let clamped = curve25519_dalek::scalar::clamp_integer(identity.secret.to_bytes());
-        assert_eq!(clamped, *secret.as_bytes());
+        assert_eq!(*identity.x25519_secret(), *secret.as_bytes());
         assert_eq!(sid_of_signing_key(&identity.signing_key()), Some(sid));
         assert!(!format!("{identity:?}").contains("000102"));
     }

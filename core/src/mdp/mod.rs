@@ -14,6 +14,7 @@ mod directory;
 mod explain;
 mod history;
 mod identity;
+mod keyring;
 mod keys;
 mod linkstate;
 mod neighbour;
@@ -29,6 +30,7 @@ pub use crypto::{Nonces, SharedKey};
 pub use daemon::{BindError, Daemon, DaemonConfig, DaemonEvent, DaemonStats, Instance, InstanceError};
 pub use datagram::{Datagram, Fingerprint, SendDatagramError};
 pub use identity::{Identity, sid_of_signing_key, verify, verify_datagram};
+pub use keyring::{Keyring, KeyringError, KeyringIdentity};
 pub use node::{Destination, InterfaceId, Node, NodeEvent, Transmit};
 pub use ping::{Ping, PingConfig, PingEvent, PingSummary};
 
