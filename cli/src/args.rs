@@ -22,7 +22,7 @@ Exit status:
   3  a UDP or TCP port cannot be bound
   4  the peer cannot be reached, or a host name cannot be found
   5  the far end refused
-  6  trouble with the identity file
+  6  trouble with the identity file or the keyring
 
 SIGINT, SIGTERM and SIGHUP end every connection properly; a second one ends the program at once.";
 
@@ -35,6 +35,19 @@ Only one program at a time can use an identity, since its address leads to one p
 it, `connect` and `ping` go on with one that lives as long as they do, unless --identity was given. In \
 the same way they take any free UDP port if 4110 is taken, unless --udp was given; then only broadcasts \
 of neighbours are missed, so name the far end as SID@HOST:PORT.";
+
+const KEYRING: &str = "\
+Takes the identity from the keyring of a Serval daemon, so that this node has that one's address. FILE is \
+serval.keyring in the directory SERVALINSTANCE_PATH, else in /var/run/serval or /usr/local/var/run/serval. The \
+keyring is only read. An identity file that holds another identity is left alone, unless --new is given: \
+then that one is kept beside it.
+
+Do not run the daemon and this node with one identity at the same time: its address leads to one place.";
+
+const PINS: &str = "\
+Reads two lines from standard input: the PIN of the keyring, then that of the identity. Either may be empty; \
+without this option, both are. They are not shown when typed at a terminal. There is no way to give them as \
+arguments, which other users could see.";
 
 const CONNECTIONS: RangeInclusive<u32> = 1..=10_000;
 const MEGABYTES: RangeInclusive<u32> = 1..=1000;
@@ -97,6 +110,18 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct Id {
     pub(crate) new: bool,
+    pub(crate) import: Option<Import>,
+}
+
+/// An identity from the keyring of a daemon.
+#[derive(Debug)]
+pub(crate) struct Import {
+    /// `None`: where daemons have it.
+    pub(crate) keyring: Option<PathBuf>,
+    /// Whether there are PINs to ask for.
+    pub(crate) pins: bool,
+    /// How the address begins.
+    pub(crate) sid: String,
 }
 
 #[derive(Debug)]
@@ -165,8 +190,17 @@ fn definition() -> clap::Command {
             port(),
         ]))
         .subcommand(
-            command("id", "Print the address (SID) of this node")
-                .arg(flag("new", "Make a new identity; the one before is kept beside it")),
+            command("id", "Print the address (SID) of this node").args([
+                flag("new", "Make a new identity; the one before is kept beside it"),
+                option("import-servald", "FILE", "Take the identity from a Serval keyring")
+                    .long_help(KEYRING)
+                    .num_args(0..=1)
+                    .require_equals(true)
+                    .default_missing_value(""),
+                flag("pin", "Ask for the PINs of the keyring").long_help(PINS).requires("import-servald"),
+                option("sid", "PREFIX", "Take the identity whose SID begins like this, if there are several")
+                    .requires("import-servald"),
+            ]),
         )
         .subcommand(command("ping", "Ask a node for echoes").args([
             option("count", "N", "Echoes to ask for").short('c').default_value("5"),
@@ -239,7 +273,7 @@ fn read(matches: &ArgMatches) -> Result<Args, Failure> {
             far_end: required(given, "SID[@HOST:PORT]")?,
             port: required(given, "MDPPORT")?,
         }),
-        "id" => Command::Id(Id { new: given.get_flag("new") }),
+        "id" => Command::Id(Id { new: given.get_flag("new"), import: import(given)? }),
         "ping" => Command::Ping(Ping {
             count: number(given, "count", 1..=u32::MAX)?,
             far_end: required(given, "SID[@HOST:PORT]")?,
@@ -259,6 +293,15 @@ fn read(matches: &ArgMatches) -> Result<Args, Failure> {
         quiet: given.get_flag("quiet"),
     };
     Ok(Args { command, options })
+}
+
+fn import(given: &ArgMatches) -> Result<Option<Import>, Failure> {
+    let Some(file) = given.get_one::<OsString>("import-servald") else { return Ok(None) };
+    Ok(Some(Import {
+        keyring: Some(PathBuf::from(file)).filter(|file| !file.as_os_str().is_empty()),
+        pins: given.get_flag("pin"),
+        sid: value(given, "sid")?.unwrap_or_default(),
+    }))
 }
 
 fn value<T: FromStr<Err: Display>>(given: &ArgMatches, name: &str) -> Result<Option<T>, Failure> {

@@ -65,10 +65,30 @@ pub(crate) fn sid(path: &Path) -> Result<Sid, Failure> {
     load_or_create(path).map(|(_, identity)| identity.sid())
 }
 
-/// Puts a new identity in the place of the one that may be there. Returns the name under which that one
-/// is kept.
-pub(crate) fn replace(path: &Path) -> Result<Option<PathBuf>, Failure> {
-    let fresh = write_temporary(path)?;
+/// Makes `identity` the one in the file. If another one is there, it is an error, or that one is kept if told
+/// to replace it; returns its name then.
+pub(crate) fn put(path: &Path, identity: &Identity, replaced: bool) -> Result<Option<PathBuf>, Failure> {
+    match load(path) {
+        Err(LoadError::Io(error)) if error.kind() == ErrorKind::NotFound => create(path, identity.seed())?,
+        Ok((_, present)) if present.sid() == identity.sid() => return Ok(None),
+        _ if replaced => return replace(path, identity.seed()),
+        result => result.map(drop).map_err(|error| explain(path, error))?,
+    }
+    // Whoever was faster, or was there before, stays.
+    let present = sid(path)?;
+    if present == identity.sid() {
+        return Ok(None);
+    }
+    Err(fail(
+        path,
+        format_args!("it holds another identity, {present}; --new replaces it and keeps it beside"),
+    ))
+}
+
+/// Puts the identity with this seed in the place of the one that may be there. Returns the name under which
+/// that one is kept.
+pub(crate) fn replace(path: &Path, seed: &[u8; 32]) -> Result<Option<PathBuf>, Failure> {
+    let fresh = write_temporary(path, seed)?;
     let result = keep(path).and_then(|kept| fs::rename(&fresh, path).map(|()| kept));
     result.map_err(|error| {
         let _ = fs::remove_file(&fresh);
@@ -79,12 +99,16 @@ pub(crate) fn replace(path: &Path) -> Result<Option<PathBuf>, Failure> {
 fn load_or_create(path: &Path) -> Result<(File, Identity), Failure> {
     match load(path) {
         Err(LoadError::Io(error)) if error.kind() == ErrorKind::NotFound => {
-            create(path)?;
+            create(path, &Zeroizing::new(msp_mio::random()?))?;
             load(path)
         }
         result => result,
     }
-    .map_err(|error| match error {
+    .map_err(|error| explain(path, error))
+}
+
+fn explain(path: &Path, error: LoadError) -> Failure {
+    match error {
         LoadError::Io(error) => fail(path, format_args!("cannot read it: {}", describe(&error))),
         LoadError::Exposed(mode) => fail(
             path,
@@ -98,7 +122,7 @@ fn load_or_create(path: &Path) -> Result<(File, Identity), Failure> {
             path,
             "this is no identity, which is 64 hexadecimal digits; `msp id --new` makes one and keeps this file",
         ),
-    })
+    }
 }
 
 #[derive(Debug)]
@@ -134,8 +158,8 @@ fn load(path: &Path) -> Result<(File, Identity), LoadError> {
 }
 
 /// Makes the file, unless another process is faster: then that one's is left alone.
-fn create(path: &Path) -> Result<(), Failure> {
-    let fresh = write_temporary(path)?;
+fn create(path: &Path, seed: &[u8; 32]) -> Result<(), Failure> {
+    let fresh = write_temporary(path, seed)?;
     let linked = fs::hard_link(&fresh, path);
     let _ = fs::remove_file(&fresh);
     match linked {
@@ -147,15 +171,14 @@ fn create(path: &Path) -> Result<(), Failure> {
 }
 
 /// Writes a new identity to a file beside `path`, all of it or nothing, and returns its name.
-fn write_temporary(path: &Path) -> Result<PathBuf, Failure> {
+fn write_temporary(path: &Path, seed: &[u8; 32]) -> Result<PathBuf, Failure> {
     let write = || {
         if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         }
-        let seed = Zeroizing::new(msp_mio::random()?);
         let name = beside(path, &format!("new.{}", std::process::id()));
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&name)?;
-        let written = file.write_all(&format(&seed)).and_then(|()| file.sync_all());
+        let written = file.write_all(&format(seed)).and_then(|()| file.sync_all());
         if written.is_err() {
             let _ = fs::remove_file(&name);
         }
@@ -228,7 +251,7 @@ mod tests {
     fn making_an_identity_leaves_one_alone_that_is_there() {
         let path = std::env::temp_dir().join(format!("msp-identity-{}", std::process::id()));
         fs::write(&path, "another's").unwrap();
-        create(&path).unwrap();
+        create(&path, &[1; 32]).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "another's");
         fs::remove_file(&path).unwrap();
     }

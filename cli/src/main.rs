@@ -8,11 +8,13 @@ mod demo;
 mod failure;
 mod id;
 mod identity;
+mod keyring;
 mod limits;
 mod listen;
 mod logger;
 mod node;
 mod ping;
+mod prompt;
 
 use args::Command;
 use failure::Failure;
