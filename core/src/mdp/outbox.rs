@@ -401,6 +401,27 @@ mod tests {
     }
 
     #[test]
+    fn the_delay_leaves_room_for_round_trips_that_vary() {
+        let mut outbox = sent(300, 2);
+        outbox.acknowledge(at(40), packet(301), Ack { sequence: 301_u64 as u8, mask: 0 });
+        assert_eq!(outbox.deadline(), Some(at(40 + 4 * 20)));
+    }
+
+    #[test]
+    fn a_frame_of_which_two_copies_are_about_is_not_sent_under_a_new_number() {
+        for (in_time, again) in [(false, None), (true, Some(Slot::InFlight(0)))] {
+            let mut outbox = sent(300, 1);
+            if in_time {
+                outbox.acknowledge(at(10), packet(304), Ack { sequence: 304_u64 as u8, mask: 0b111 });
+            }
+            assert_eq!(resend(&mut outbox, at(400), 305), [0], "it is lost, or was not acknowledged");
+            outbox.acknowledge(at(410), packet(309), Ack { sequence: 309_u64 as u8, mask: 0b111 });
+            outbox.expire(at(410), Duration::from_secs(10), HISTORY + 1);
+            assert_eq!(outbox.next(at(5000)), again, "the copy is lost");
+        }
+    }
+
+    #[test]
     fn few_frames_are_sent_to_a_neighbour_that_may_not_hear_them() {
         let mut outbox = sent(300, 32);
         let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
