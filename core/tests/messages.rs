@@ -1,6 +1,6 @@
 //! What people read of an error: it names the port, the address or the limit in question.
 
-use msp_core::msp::{CloseReason, ConnectError, DatagramError, ListenError, SendError};
+use msp_core::msp::{CloseReason, ConnectError, DatagramError, Limit, ListenError, SendError};
 use msp_core::tunnel::EndReason;
 use msp_core::wire::DecodeError;
 use msp_core::{Addr, ParsePortError, Port, SendDatagramError, Sid};
@@ -43,11 +43,16 @@ fn no_two_reasons_of_a_kind_read_the_same() {
         DatagramError::Malformed,
         DatagramError::UnknownStream,
         DatagramError::Refused,
+        DatagramError::TooSoon,
+        DatagramError::Replayed,
     ];
+    let limits =
+        [Limit::Streams, Limit::StreamsPerPeer, Limit::HalfOpen, Limit::NewStreams, Limit::NewStreamsPerPeer];
     let kinds = [
         closed.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ended.map(|reason| reason.to_string()).collect(),
         ignored.iter().map(ToString::to_string).collect(),
+        limits.iter().map(ToString::to_string).collect(),
         [DecodeError::Truncated, DecodeError::Invalid].map(|error| error.to_string()).to_vec(),
     ];
     for mut messages in kinds {
