@@ -155,24 +155,22 @@ fn sequence_numbers_wrap() {
 }
 
 #[test]
-fn a_listener_restarts() {
-    for keeps in [true, false] {
-        for after in [5, 25, 80, 400, 3000] {
-            let link = |link: Link| link.delay(ms(20)).loss(5);
-            everyone(|it| {
-                it.over(link).send(500).answer(500).restart(1, ms(after), keeps).rough_for(ms(15_000))
-            });
-        }
-    }
+fn an_initiator_restarts() {
+    restarts(0);
 }
 
 #[test]
-fn an_initiator_restarts() {
-    for keeps in [true, false] {
+fn a_listener_restarts() {
+    restarts(1);
+}
+
+/// Starts a party anew, with and without its identity, at all times of a stream's life.
+fn restarts(party: usize) {
+    for keeps_identity in [true, false] {
         for after in [5, 25, 80, 400, 3000] {
-            let link = |link: Link| link.delay(ms(20)).loss(5);
             everyone(|it| {
-                it.over(link).send(500).answer(500).restart(0, ms(after), keeps).rough_for(ms(15_000))
+                let it = it.over(|link| link.delay(ms(20)).loss(5)).send(500).answer(500);
+                it.restart(party, ms(after), keeps_identity).rough_for(ms(15_000))
             });
         }
     }
