@@ -180,3 +180,17 @@ fn a_stream_that_ends_while_it_waits_for_its_turn_leaves_the_others_theirs() {
     let answer = b"\x00\xff\xff".to_vec();
     assert_eq!(sent(&mut endpoint, ms(0)), [(peer(2), answer.clone()), (peer(4), answer)]);
 }
+
+/// The peer still remembers the stream that had the same ports lately, and refuses another one.
+#[test]
+fn no_port_is_used_again_for_a_long_time() {
+    let mut endpoint = Endpoint::new(Config::default(), Sid::new([1; 32]), [3; 32]);
+    let mut ports = BTreeSet::new();
+    for number in 0..100_000 {
+        let port = endpoint.ephemeral_port(peer(2)).unwrap();
+        assert!(EPHEMERAL_PORTS.contains(&port.get()));
+        assert!(ports.insert(port), "port {port} again, for stream {number}");
+    }
+    let other = Endpoint::new(Config::default(), Sid::new([1; 32]), [4; 32]).ephemeral_port(peer(2)).unwrap();
+    assert!(!ports.contains(&other), "another start, other ports");
+}
