@@ -110,6 +110,8 @@ impl Port {
     pub const LINK_STATE: Self = Self(2);
     /// Echo (`spec/60` section 2).
     pub const ECHO: Self = Self(7);
+    /// Service discovery (`spec/60` section 5).
+    pub const DISCOVERY: Self = Self(11);
     /// No port: in a request to a daemon, one of its choice, or all.
     pub const ANY: Self = Self(0);
     /// The largest port.

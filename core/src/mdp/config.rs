@@ -44,8 +44,8 @@ pub struct NodeConfig {
     /// Received datagrams that wait for [`Node::poll_datagram`](super::Node::poll_datagram); 256 by
     /// default.
     pub receive_queue: usize,
-    /// Answers of the built-in services, echo and key mapping, that one neighbour can draw in a second; 128 by
-    /// default, 0 for none. All neighbours together can draw four times as many.
+    /// Answers of the built-in services, echo, key mapping and service discovery, that one neighbour can draw in
+    /// a second; 128 by default, 0 for none. All neighbours together can draw four times as many.
     pub answer_rate: u32,
 }
 

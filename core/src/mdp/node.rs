@@ -7,11 +7,11 @@ use super::keys::{Keys, Quota, Throttle};
 use super::neighbour::{Neighbour, Standing};
 use super::outbox::Frame;
 use super::transmit::FrameCounter;
-use super::{Identity, Nonces, SharedKey};
+use super::{Identity, Nonces, Service, SharedKey};
 use crate::wire::mdp::{self, Protection};
 use crate::wire::overlay::FORBIDDEN_PAYLOAD_LEN;
 use crate::{Addr, Instant, Port, Rng, Sid};
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -166,6 +166,8 @@ pub struct Node {
     pub(super) signatures: Quota,
     /// Answers that the built-in services may give, whoever asks.
     pub(super) answers: Quota,
+    /// What those who look for services are told.
+    pub(super) service: Option<Service>,
     /// Until when explanations are believed.
     pub(super) curious_until: Instant,
     /// Broadcasts that were passed around and came here.
@@ -206,6 +208,7 @@ impl Node {
             asked: Throttle::new(Duration::from_millis(100)),
             explained: Throttle::new(Duration::from_millis(500)),
             signatures: Quota::DEAR,
+            service: None,
             curious_until: now,
             floods: VecDeque::new(),
             plaintext: Vec::new(),
@@ -346,6 +349,13 @@ impl Node {
     pub fn is_reachable(&self, sid: &Sid) -> bool {
         self.next_hop_known(sid)
             .is_some_and(|hop| self.neighbours.get(&hop).is_some_and(|neighbour| neighbour.is_up(self.now)))
+    }
+
+    /// All nodes that are reachable now, in order.
+    pub(super) fn reachable(&self) -> Vec<Sid> {
+        let known = self.neighbours.keys().copied().chain(self.directory.matching(&[]));
+        let reachable: BTreeSet<Sid> = known.filter(|sid| self.is_reachable(sid)).collect();
+        reachable.into_iter().collect()
     }
 
     pub(super) fn advance(&mut self, now: Instant) {

@@ -339,6 +339,9 @@ impl Node {
             Port::LINK_STATE => {}
             Port::KEY_MAPPING => self.handle_key_mapping(sender, from, protection, datagram.payload),
             Port::ECHO => self.handle_echo(sender, from, protection, datagram.payload),
+            Port::DISCOVERY if self.service.is_some() => {
+                self.handle_query(sender, from, protection, datagram.payload);
+            }
             to if self.datagrams.len() < self.config.receive_queue => {
                 let payload = Bytes::copy_from_slice(datagram.payload);
                 self.datagrams.push_back(Datagram { from, to, protection, broadcast, payload, fingerprint });

@@ -1,4 +1,5 @@
-//! Services that every node offers: echo and key mapping (`spec/60` section 1).
+//! Services of the node itself: echo and key mapping, and service discovery if it has something to tell
+//! (`spec/60` section 1).
 
 use super::{Node, verify};
 use crate::wire::mdp::{KeyMapping, Protection};
@@ -56,6 +57,17 @@ impl Node {
             }
             KeyMapping::Answer { .. } if protection != Protection::Encrypted => self.stats.unauthentic += 1,
             KeyMapping::Request | KeyMapping::Answer { .. } | KeyMapping::Other => {}
+        }
+    }
+
+    /// Service discovery: a query for our service is answered with its own protection (`spec/60` section 5), but
+    /// not one of another such service, which may answer whatever it gets.
+    pub(super) fn handle_query(&mut self, sender: Sid, from: Addr, protection: Protection, query: &[u8]) {
+        let answer = self.service.as_ref().and_then(|service| service.answer(query));
+        if let Some(answer) = answer.filter(|_| from.port != Port::DISCOVERY)
+            && self.may_answer(sender, &from.sid, protection)
+        {
+            self.answer(Port::DISCOVERY, from, protection, &answer);
         }
     }
 

@@ -391,6 +391,7 @@ impl Tunnel {
             self.phase = Phase::LastLink;
             if let Role::Listen(port) = self.role {
                 self.host.endpoint().stop_listening(port);
+                self.host.node().set_service(None);
             }
         }
         link
