@@ -6,6 +6,7 @@ use crate::logger::escape;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use msp_core::Port;
+use msp_core::mdp::{ServiceName, ServicePattern};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -17,7 +18,7 @@ use std::str::FromStr;
 const STATUSES: &str = "\
 Exit status:
   0  done; a tunnel without --once also when a signal ends it
-  1  a connection failed before its end
+  1  a connection failed before its end, or nobody has what find looked for
   2  wrong usage
   3  a UDP or TCP port cannot be bound
   4  the peer cannot be reached, or a host name cannot be found
@@ -32,7 +33,7 @@ only: $XDG_CONFIG_HOME/msp/identity or ~/.config/msp/identity, unless MSP_IDENTI
 another.
 
 Only one program at a time can use an identity, since its address leads to one place. If another has \
-it, `connect` and `ping` go on with one that lives as long as they do, unless --identity was given. In \
+it, `connect`, `find` and `ping` go on with one that lives as long as they do, unless --identity was given. In \
 the same way they take any free UDP port if 4110 is taken, unless --udp was given; then only broadcasts \
 of neighbours are missed, so name the far end as SID@HOST:PORT.";
 
@@ -49,6 +50,7 @@ Reads two lines from standard input: the PIN of the keyring, then that of the id
 without this option, both are. They are not shown when typed at a terminal. There is no way to give them as \
 arguments, which other users could see.";
 
+const FAR_END: &str = "SID[@HOST:PORT]";
 const CONNECTIONS: RangeInclusive<u32> = 1..=10_000;
 const MEGABYTES: RangeInclusive<u32> = 1..=1000;
 
@@ -74,6 +76,7 @@ pub(crate) struct Options {
 pub(crate) enum Command {
     Listen(Listen),
     Connect(Connect),
+    Find(Find),
     Id(Id),
     Ping(Ping),
     Demo(Demo),
@@ -83,7 +86,7 @@ pub(crate) enum Command {
 pub(crate) struct Listen {
     pub(crate) once: bool,
     pub(crate) forward: Option<Forward>,
-    pub(crate) service: Option<String>,
+    pub(crate) service: Option<ServiceName>,
     pub(crate) limits: Limits,
     pub(crate) port: Port,
 }
@@ -94,8 +97,22 @@ pub(crate) struct Connect {
     pub(crate) forward: Option<Forward>,
     pub(crate) bind: Option<IpAddr>,
     pub(crate) limits: Limits,
-    pub(crate) far_end: FarEnd,
-    pub(crate) port: Port,
+    pub(crate) remote: Remote,
+}
+
+/// What to connect to.
+#[derive(Debug)]
+pub(crate) enum Remote {
+    Port(FarEnd, Port),
+    /// The first that says it has this.
+    Service(ServiceName),
+}
+
+#[derive(Debug)]
+pub(crate) struct Find {
+    pub(crate) pattern: Option<ServicePattern>,
+    pub(crate) time: u32,
+    pub(crate) json: bool,
 }
 
 /// What peers may take. Those that open no streams here have no use for some of it.
@@ -158,7 +175,7 @@ fn definition() -> clap::Command {
         option("max-memory", "MB", "Memory for data on its way, of all connections together")
             .default_value("6")
     };
-    let far_end = |help| positional("SID[@HOST:PORT]", help);
+    let far_end = |help| positional(FAR_END, help);
     clap::Command::new("msp")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Carries TCP over bad wireless links, encrypted, through the Serval mesh protocols")
@@ -169,7 +186,7 @@ fn definition() -> clap::Command {
         .subcommand(command("listen", "Let peers connect to an MDP port of this node").args([
             once(),
             forward("Connect each peer to this TCP port, instead of the first to standard input and output"),
-            option("service", "NAME", "Announce the port under this name (not available yet)"),
+            option("service", "NAME", "Tell those who look for this name with `msp find` of the port"),
             connections().default_value("256"),
             option("max-per-peer", "N", "Connections of one peer at once").default_value("128"),
             option("max-rate", "N", "New connections of one peer in a second; twice as many of all peers")
@@ -186,8 +203,17 @@ fn definition() -> clap::Command {
                 .requires("forward"),
             connections().default_value("128"),
             memory(),
-            far_end("Address of the far end on the mesh, and where it can be reached by UDP"),
-            port(),
+            option("service", "NAME", "Connect to the first node that has this service, instead of SID and port")
+                .conflicts_with_all([FAR_END, "MDPPORT"]),
+            far_end("Address of the far end on the mesh, and where it can be reached by UDP")
+                .required(false)
+                .required_unless_present("service"),
+            port().required(false).required_unless_present("service"),
+        ]))
+        .subcommand(command("find", "Look for services on the mesh, and tell where they are").args([
+            option("time", "SECONDS", "How long to look").default_value("3"),
+            flag("json", "Tell each as a JSON object on a line of its own"),
+            positional("NAME", "Name of the services, with * and ? for others [default: *]").required(false),
         ]))
         .subcommand(
             command("id", "Print the address (SID) of this node").args([
@@ -270,13 +296,20 @@ fn read(matches: &ArgMatches) -> Result<Args, Failure> {
                 rate: u32::MAX,
                 memory: number(given, "max-memory", MEGABYTES)?,
             },
-            far_end: required(given, "SID[@HOST:PORT]")?,
-            port: required(given, "MDPPORT")?,
+            remote: match value(given, "service")? {
+                Some(name) => Remote::Service(name),
+                None => Remote::Port(required(given, FAR_END)?, required(given, "MDPPORT")?),
+            },
+        }),
+        "find" => Command::Find(Find {
+            pattern: value(given, "NAME")?,
+            time: number(given, "time", 1..=3600)?,
+            json: given.get_flag("json"),
         }),
         "id" => Command::Id(Id { new: given.get_flag("new"), import: import(given)? }),
         "ping" => Command::Ping(Ping {
             count: number(given, "count", 1..=u32::MAX)?,
-            far_end: required(given, "SID[@HOST:PORT]")?,
+            far_end: required(given, FAR_END)?,
         }),
         _ => Command::Demo(Demo {
             loss: number(given, "loss", 0..=50)? as u8,
@@ -330,7 +363,7 @@ fn values<T: FromStr<Err: Display>>(given: &ArgMatches, name: &str) -> Result<Ve
     given.get_many(name).into_iter().flatten().map(parse).collect()
 }
 
-const NO_COMMAND: &str = "a command is needed: listen, connect, id, ping or demo";
+const NO_COMMAND: &str = "a command is needed: listen, connect, find, id, ping or demo";
 
 fn usage(problem: impl Display) -> Failure {
     Failure::new(Status::Usage, format_args!("{problem}; see msp --help"))

@@ -1,34 +1,66 @@
 //! `msp connect`
 
-use crate::args::{self, Options};
+use crate::args::{self, Options, Remote};
 use crate::failure::{Failure, Status, check, describe};
 use crate::limits;
 use crate::logger::say;
 use crate::node::bind_client;
 use msp_core::Addr;
-use msp_mio::Source;
+use msp_core::mdp::{FindConfig, FindEvent, ParseServiceError, ServiceName};
+use msp_mio::{Runtime, Source};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+/// How long to look for a service.
+const SEARCH_TIME: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(command: args::Connect, options: &Options) -> Result<(), Failure> {
-    let remote = Addr::new(command.far_end.sid, command.port);
     let source = match &command.forward {
         Some(forward) => {
             let listener = listen(&forward.resolve(command.bind.unwrap_or(Ipv4Addr::LOCALHOST.into()))?)?;
-            if !options.quiet {
-                say(&format!("TCP connections to {} go to {remote}", listener.local_addr()?));
-            }
             Source::Tcp(listener)
         }
         None => Source::Stdio,
     };
     let (mut config, streams) = limits::settings(&command.limits);
     config.once = command.once;
-    let mut node = bind_client(options, command.far_end.host.as_ref())?;
+    let host = match &command.remote {
+        Remote::Port(far_end, _) => far_end.host.as_ref(),
+        Remote::Service(_) => None,
+    };
+    let mut node = bind_client(options, host)?;
     node.runtime.set_streams(streams);
     limits::log(&command.limits);
+    let (remote, runtime) = match command.remote {
+        Remote::Port(far_end, port) => (Addr::new(far_end.sid, port), node.runtime),
+        Remote::Service(name) => find(&name, node.runtime)?,
+    };
+    if let (Source::Tcp(listener), false) = (&source, options.quiet) {
+        say(&format!("TCP connections to {} go to {remote}", listener.local_addr()?));
+    }
     let once = command.once || matches!(source, Source::Stdio);
-    check(node.runtime.connect(remote, source, config)?.name_limits(limits::option).run()?, once, remote)
+    check(runtime.connect(remote, source, config)?.name_limits(limits::option).run()?, once, remote)
+}
+
+/// The first node that says it has the service.
+fn find(name: &ServiceName, runtime: Runtime) -> Result<(Addr, Runtime), Failure> {
+    let missing = || {
+        let message = format!("nobody has the service '{name}', or nobody who has it can be reached");
+        Failure::new(Status::Unreachable, message)
+    };
+    let pattern =
+        name.as_str().parse().map_err(|error: ParseServiceError| Failure::new(Status::Usage, error))?;
+    let mut found = None;
+    let runtime = runtime.find(FindConfig { pattern, time: SEARCH_TIME }, |event| {
+        let FindEvent::Found { sid, service, .. } = event else { return ControlFlow::Continue(()) };
+        found = Some(Addr::new(sid, service.port));
+        ControlFlow::Break(())
+    })?;
+    let remote = found.ok_or_else(missing)?;
+    log::info!("service '{name}' is at {remote}");
+    Ok((remote, runtime))
 }
 
 fn listen(addresses: &[SocketAddr]) -> Result<TcpListener, Failure> {

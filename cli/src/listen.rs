@@ -2,18 +2,15 @@
 
 use crate::address::reachable_at;
 use crate::args::{self, Options};
-use crate::failure::{Failure, Status, check};
+use crate::failure::{Failure, check};
 use crate::limits;
 use crate::logger::say;
 use crate::node::bind_server;
+use msp_core::mdp::Service;
 use msp_mio::Target;
 use std::net::Ipv4Addr;
 
 pub(crate) fn run(command: args::Listen, options: &Options) -> Result<(), Failure> {
-    if command.service.is_some() {
-        let message = "--service is not available yet; name the port to the other end yourself";
-        return Err(Failure::new(Status::Usage, message));
-    }
     let target = match &command.forward {
         Some(forward) => Target::Tcp(forward.resolve(Ipv4Addr::LOCALHOST.into())?),
         None => Target::Stdio,
@@ -22,6 +19,9 @@ pub(crate) fn run(command: args::Listen, options: &Options) -> Result<(), Failur
     config.once = command.once;
     let mut node = bind_server(options)?;
     node.runtime.set_streams(streams);
+    if let Some(name) = command.service {
+        node.runtime.set_service(Service { name, port: command.port });
+    }
     limits::log(&command.limits);
     let (sid, local) = (node.runtime.sid(), node.runtime.local_addr());
     let once = command.once || target == Target::Stdio;

@@ -6,6 +6,7 @@ mod args;
 mod connect;
 mod demo;
 mod failure;
+mod find;
 mod id;
 mod identity;
 mod keyring;
@@ -36,6 +37,7 @@ fn run() -> Result<(), Failure> {
     match args.command {
         Command::Listen(command) => listen::run(command, &args.options),
         Command::Connect(command) => connect::run(command, &args.options),
+        Command::Find(command) => find::run(command, &args.options),
         Command::Id(command) => id::run(&command, &args.options),
         Command::Ping(command) => ping::run(&command, &args.options),
         Command::Demo(command) => demo::run(&command),

@@ -45,7 +45,7 @@ fn report(summary: &PingSummary) -> io::Result<()> {
 }
 
 /// A duration in milliseconds, to the microsecond.
-struct Millis(Duration);
+pub(crate) struct Millis(pub(crate) Duration);
 
 impl std::fmt::Display for Millis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -31,7 +31,11 @@ fn wrong_usage() {
     refused("listen", 2, "MDPPORT");
     refused("listen 7", 2, "MDP port 7 is reserved");
     refused("dance", 2, "dance");
-    refused("listen --service=web 80", 2, "not available yet");
+    refused("listen --service=w.b 80", 2, "no '.'");
+    refused("connect --service=w*b", 2, "no '*'");
+    refused(&format!("connect --service=web {SID} 80"), 2, "--service");
+    refused("connect", 2, "MDPPORT");
+    refused("find --time=0", 2, "1 to 3600");
     refused("listen \u{1b}[2J", 2, "\\u{1b}[2J");
 }
 

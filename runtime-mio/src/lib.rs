@@ -8,7 +8,8 @@
 //!   the first one to standard input and output;
 //! - [`connect`](Runtime::connect) opens a stream for every TCP connection that it accepts, or one for
 //!   standard input and output;
-//! - [`ping`](Runtime::ping) asks a peer for echoes.
+//! - [`ping`](Runtime::ping) asks a peer for echoes;
+//! - [`find`](Runtime::find) looks for services, and is the one thing after which there may be another.
 //!
 //! ```no_run
 //! use msp_core::{Addr, Identity, Port, tunnel::TunnelConfig};
@@ -35,6 +36,7 @@
 mod broadcast;
 mod clock;
 mod driver;
+mod find;
 mod local;
 mod ping;
 #[cfg(feature = "relay")]

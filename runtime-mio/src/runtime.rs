@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::udp::Udp;
 use mio::{Events, Poll, Token, Waker};
-use msp_core::mdp::{InterfaceConfig, InterfaceId, Node, NodeConfig};
+use msp_core::mdp::{InterfaceConfig, InterfaceId, Node, NodeConfig, Service};
 use msp_core::msp::{self, ConnectError, ListenError};
 use msp_core::{Identity, Instant, Sid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -106,6 +106,11 @@ impl Runtime {
     /// Sets the limits of its streams.
     pub fn set_streams(&mut self, streams: msp::Config) {
         self.streams = streams;
+    }
+
+    /// Answers those who look for `service`, as long as it can be reached.
+    pub fn set_service(&mut self, service: Service) {
+        self.node.set_service(Some(service));
     }
 
     /// The address of the node on the mesh.

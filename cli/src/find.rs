@@ -1,0 +1,75 @@
+//! `msp find`
+
+use crate::args::{self, Options};
+use crate::failure::{Failure, Status};
+use crate::logger::escape;
+use crate::node::bind_client;
+use crate::ping::Millis;
+use msp_core::Sid;
+use msp_core::mdp::{FindConfig, FindEvent, Service, ServicePattern};
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+pub(crate) fn run(command: args::Find, options: &Options) -> Result<(), Failure> {
+    let pattern = command.pattern.unwrap_or_else(ServicePattern::any);
+    let config = FindConfig { pattern, time: Duration::from_secs(command.time.into()) };
+    let mut count = 0;
+    let mut written = Ok(());
+    bind_client(options, None)?.runtime.find(config, |event| {
+        let FindEvent::Found { sid, service, round_trip } = event else { return ControlFlow::Continue(()) };
+        count += 1;
+        written = writeln!(io::stdout(), "{}", line(sid, &service, round_trip, command.json));
+        if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    written?;
+    if count == 0 {
+        let message = "nobody answered; does `msp listen --service` run there, does UDP get through?";
+        return Err(Failure::new(Status::ConnectionFailed, message));
+    }
+    Ok(())
+}
+
+fn line(sid: Sid, service: &Service, round_trip: Duration, json: bool) -> String {
+    let (Service { name, port }, time) = (service, Millis(round_trip));
+    if json {
+        let name = json_string(name.as_str());
+        format!(r#"{{"sid":"{sid}","port":{port},"name":{name},"round_trip_ms":{time}}}"#)
+    } else {
+        format!("{sid} {port} {} {time} ms", escape(name.as_str()))
+    }
+}
+
+/// A JSON string, in ASCII only, so that nothing in it steers a terminal.
+fn json_string(text: &str) -> String {
+    let mut json = String::from('"');
+    for character in text.chars() {
+        if character.is_ascii() && !character.is_ascii_control() && !matches!(character, '"' | '\\') {
+            json.push(character);
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            // Writing to a string cannot fail.
+            let _ = write!(json, "\\u{unit:04x}");
+        }
+    }
+    json.push('"');
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_peers_name_is_escaped() {
+        let name = "a\"\\\u{202e}\u{1f600}".parse().expect("a name");
+        let service = Service { name, port: 512.into() };
+        let sid = Sid::new([0xab; 32]);
+        let line = |json| line(sid, &service, Duration::from_micros(1500), json);
+        assert_eq!(line(false), format!("{sid} 512 a\"\\\\u{{202e}}\u{1f600} 1.500 ms"));
+        let json = r#""port":512,"name":"a\u0022\u005c\u202e\ud83d\ude00","round_trip_ms":1.500}"#;
+        assert_eq!(line(true), format!("{{\"sid\":\"{sid}\",{json}"));
+    }
+}
