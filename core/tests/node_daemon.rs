@@ -214,6 +214,8 @@ fn a_neighbour_that_hears_a_node_itself_leads_there_and_one_that_would_come_back
     let header = Header { sender: Address::Whole(direct), ..scripted.header(None) };
     scripted.receive(header, &[Frame { payload: &payload, ..frame }]);
     assert!(!scripted.node.is_reachable(&far));
+    scripted.link_state(&[record(far, Address::Whole(other))]);
+    assert!(!scripted.node.is_reachable(&far), "the shorter way stays");
 }
 
 #[test]

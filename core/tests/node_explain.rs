@@ -4,6 +4,7 @@
 mod scripted;
 
 use msp_core::wire::address::{Address, explain_items};
+use msp_core::wire::linkstate;
 use msp_core::wire::overlay::{Frame, Header, PLEASE_EXPLAIN, Packet, Route};
 use msp_core::{Destination, Identity, InterfaceConfig, InterfaceId, Protection, Sid};
 use scripted::{Scripted, address, ms};
@@ -138,4 +139,40 @@ fn a_question_to_a_stranger_goes_both_ways_from_the_interface_where_it_was_heard
             assert_eq!(explain_items(frame.payload).collect::<Vec<_>>(), [prefix]);
         }
     }
+}
+
+#[test]
+fn a_prefix_that_two_share_means_neither() {
+    let mut scripted = Scripted::up();
+    let [one, two] = [1, 2].map(|last| {
+        let mut sid = [7; 32];
+        sid[31] = last;
+        Sid::new(sid)
+    });
+    let short = Address::Prefix(&[7; 6]);
+    let meet = |scripted: &mut Scripted, sid: Sid| {
+        scripted.receive(Header { sender: Address::Whole(sid), ..scripted.header(None) }, &[]);
+        pass_on(scripted, &[short]);
+        core::iter::from_fn(|| scripted.node.poll_datagram()).map(|it| it.from.sid).collect::<Vec<_>>()
+    };
+    assert_eq!(meet(&mut scripted, one), [one]);
+    pass_on(&mut scripted, &[Address::Prefix(&[9])]); // makes it curious
+    explain(&mut scripted, &[Address::Whole(one)]);
+    assert_eq!(meet(&mut scripted, one), [one], "it is known in two ways, but one");
+    assert_eq!(meet(&mut scripted, two), []);
+}
+
+#[test]
+fn what_a_neighbour_says_of_itself_and_of_us_is_not_kept_as_a_way() {
+    let mut scripted = Scripted::up();
+    let (daemon, me) = (scripted.daemon.sid(), scripted.node.sid());
+    let other = Identity::from_seed([9; 32]).sid();
+    let heard = |sid| linkstate::Repr::new(Address::Whole(sid), Some(Address::Whole(other)));
+    scripted.link_state(&[heard(daemon), heard(me)]);
+    scripted.drain();
+    scripted.sent.clear();
+    let prefixes = [daemon, me].map(|sid| sid.as_bytes()[..4].to_vec());
+    explain(&mut scripted, &[Address::Prefix(&prefixes[0]), Address::Prefix(&prefixes[1])]);
+    scripted.drain();
+    assert_eq!(explained(&scripted), [[Address::Whole(daemon)]], "as a neighbour, and once");
 }

@@ -126,3 +126,28 @@ pub struct NodeStats {
     /// Frames sent again.
     pub retransmissions: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_setting_keeps_a_node_from_working() {
+        let zero = Duration::ZERO;
+        let least = NodeConfig {
+            mtu: 0,
+            tick: zero,
+            search_tick: zero,
+            expiry: zero,
+            max_neighbours: 0,
+            send_queue: 0,
+            receive_queue: 0,
+            ..NodeConfig::default()
+        };
+        let least = least.clamped();
+        let times = [least.tick, least.search_tick, least.expiry].map(|time| time.as_millis());
+        assert_eq!((least.mtu, times), (512, [10, 10, 20]));
+        assert_eq!((least.max_neighbours, least.send_queue, least.receive_queue), (1, 1, 1));
+        assert_eq!(NodeConfig { mtu: 9000, ..NodeConfig::default() }.clamped().mtu, 1472);
+    }
+}

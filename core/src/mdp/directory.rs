@@ -182,6 +182,8 @@ mod tests {
         assert_eq!(directory.route(NOW, &far), None);
         directory.learn_route(NOW, far, b, true);
         assert_eq!(directory.route(NOW + ROUTE_LIFETIME, &far), None);
+        directory.learn_route(NOW + ROUTE_LIFETIME, far, a, false);
+        assert_eq!(directory.route(NOW + ROUTE_LIFETIME, &far), Some(a), "b is of no use any more");
     }
 
     #[test]
