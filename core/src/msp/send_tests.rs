@@ -119,6 +119,17 @@ fn the_first_of_the_groups_after_a_timeout_end_where_it_found_them() {
 }
 
 #[test]
+fn a_loss_after_the_repair_of_a_timeout_is_another_one() {
+    let (mut buffer, round_trip) = sent(4);
+    assert_eq!(timeout(&mut buffer, &round_trip, 300), [0]);
+    buffer.on_ack(ms(400), Seq(3), true, &round_trip);
+    (0..2).for_each(|_| buffer.push(Bytes::from_static(b"x")));
+    assert_eq!(send_all(&mut buffer, 400), [4, 5]);
+    repeat(&mut buffer, &round_trip, 450, Seq(3), 1);
+    assert_eq!(buffer.on_timeout(ms(500), &round_trip), Loss::Fast);
+}
+
+#[test]
 fn what_was_resent_less_than_a_round_trip_ago_is_not_resent_with_its_group() {
     let (mut buffer, round_trip) = sent(4);
     assert_eq!(timeout(&mut buffer, &round_trip, 300), [0]);

@@ -138,6 +138,17 @@ mod tests {
     }
 
     #[test]
+    fn the_minimum_is_that_of_at_least_ten_seconds() {
+        let mut rtt = RoundTrip::new();
+        for (second, millis) in [(0, 5), (10, 50), (20, 50), (30, 50)] {
+            rtt.sample(Instant::from_millis(1000 * second), ms(millis));
+            assert_eq!(rtt.minimum(), Some(ms(5)), "after {second} s");
+        }
+        rtt.sample(Instant::from_millis(30_001), ms(50));
+        assert_eq!(rtt.minimum(), Some(ms(50)));
+    }
+
+    #[test]
     fn minimum_forgets() {
         let mut rtt = RoundTrip::new();
         rtt.sample(Instant::from_millis(11_000), ms(5));
