@@ -73,9 +73,10 @@ fn memory_and_descriptors_stay_flat_under_mixed_load() {
         usages.push(usage);
     }
     load.join();
-    let after = idle_again(ends, before);
+    let after = left(ends, before.descriptors);
     report(start, &load, &relay, after);
     drop(idle);
+    left(ends, before.descriptors.map(|count| count - 1));
     connector.signal(Signal::TERM);
     connector.succeeded();
     listener.signal(Signal::TERM);
@@ -106,15 +107,15 @@ fn report(start: Instant, load: &Load, relay: &Relay, usage: Usage) {
     eprintln!("{seconds:7}  {streams:7} {megabytes:6} {lost:4} %   {a:12} {b:12}   {c:5} {d:5}");
 }
 
-/// Waits until every connection of the load has left both programs.
-fn idle_again(ends: [&Program; 2], before: Usage) -> Usage {
+/// Waits until connections have left both programs, so that there are just these descriptors.
+fn left(ends: [&Program; 2], descriptors: [usize; 2]) -> Usage {
     let start = Instant::now();
     loop {
         let usage = Usage::of(ends);
-        if usage.descriptors == before.descriptors {
+        if usage.descriptors == descriptors {
             return usage;
         }
-        assert!(start.elapsed() < DEADLINE, "descriptors before {before:?}, and after all {usage:?}");
+        assert!(start.elapsed() < DEADLINE, "descriptors {descriptors:?} are expected: {usage:?}");
         thread::sleep(Duration::from_millis(50));
     }
 }
