@@ -88,8 +88,35 @@ fn frames_are_counted() {
     assert_eq!(no_data, stats(|stats| stats.forbidden = 2));
     let half_a_key = counted(|it, _| receive_payload(it, b"\x03\x02half"));
     assert_eq!(half_a_key, stats(|stats| (stats.datagrams_received, stats.malformed) = (2, 2)));
+    let from_nobody = counted(|it, _| {
+        let frame = it.frame(Route::Neighbours, Protection::Clear, DATAGRAM);
+        it.receive(it.header(None), &[Frame { source: Some(Address::Whole(Sid::new([0; 32]))), ..frame }]);
+    });
+    assert_eq!(from_nobody, stats(|stats| stats.unauthentic = 2));
+    let unasked = counted(|it, round| {
+        let mut key = vec![2; 1 + 32 + 64];
+        key[1] = round;
+        let sealed = it.seal(Port::KEY_MAPPING, Port::KEY_MAPPING, &key);
+        let route = Route::Neighbour { destination: Address::Whole(it.node.sid()) };
+        let frame = it.frame(route, Protection::Encrypted, &[]);
+        it.receive(it.header(None), &[Frame { payload: &sealed, ..frame }]);
+    });
+    assert_eq!(unasked, stats(|stats| stats.datagrams_received = 2), "it is not even looked at");
     let bad_record = counted(|it, _| receive_payload(it, b"\x05\xff"));
     assert_eq!(bad_record, stats(|stats| stats.malformed = 2));
+}
+
+#[test]
+fn questions_to_strangers_that_nobody_sends_are_dropped_beyond_32() {
+    let mut scripted = Scripted::new();
+    let mut packet = Vec::new();
+    Header { sender: Address::Prefix(&[7, 7]), ..scripted.header(None) }.emit(&mut packet);
+    for host in 1..=20 {
+        scripted.node.handle_packet(scripted.now, INTERFACE, address(host), &packet); // draws two
+    }
+    let before = scripted.sent.len();
+    scripted.drain();
+    assert_eq!(scripted.sent.len() - before, 32);
 }
 
 #[test]
