@@ -194,3 +194,19 @@ fn no_port_is_used_again_for_a_long_time() {
     let other = Endpoint::new(Config::default(), Sid::new([1; 32]), [4; 32]).ephemeral_port(peer(2)).unwrap();
     assert!(!ports.contains(&other), "another start, other ports");
 }
+
+#[test]
+fn streams_that_only_wait_for_late_packets_make_room_for_new_ones() {
+    let config = Config { max_streams: 4, ..Config::default() };
+    let mut endpoint = Endpoint::new(config, Sid::new([1; 32]), [3; 32]);
+    endpoint.listen(PORT.into()).unwrap();
+    for number in 2..12 {
+        deliver(&mut endpoint, ms(number.into()), peer(number), b"\x04\xff\xff\x00\x00abc").unwrap();
+        for event in events(&mut endpoint) {
+            if let Event::Accepted { stream, .. } = event {
+                endpoint.stream(stream).unwrap().reset(ms(number.into()));
+            }
+        }
+        assert_eq!(endpoint.slots.len(), usize::from(number - 1).min(4));
+    }
+}
