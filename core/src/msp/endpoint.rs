@@ -124,7 +124,7 @@ impl Endpoint {
         if remote.is_reserved() {
             return Err(ConnectError::InvalidAddress(remote));
         }
-        let room = self.schedule.peers.live() < self.config.max_streams && self.make_room();
+        let room = self.make_room();
         let Some(local) = self.ephemeral_port(remote).filter(|_| room) else {
             return Err(ConnectError::TooManyStreams);
         };

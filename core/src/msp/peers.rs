@@ -143,11 +143,6 @@ impl Peers {
         }
     }
 
-    /// Streams that have not ended.
-    pub(super) const fn live(&self) -> usize {
-        self.live
-    }
-
     /// Whether it has a stream that is not half-open.
     pub(super) fn is_known(&self, sid: &Sid) -> bool {
         self.peers.get(sid).is_some_and(Peer::is_known)
@@ -288,5 +283,21 @@ mod tests {
         peers.on_used(&sid(251));
         peers.on_closed(ms(500_100), &sid(251));
         assert!(!peers.peers.contains_key(&sid(251)), "gone at once, as its rate counts no more");
+    }
+
+    #[test]
+    fn those_that_are_gone_are_forgotten() {
+        let config = Config { new_streams: 1000, ..config() };
+        let mut peers = Peers::default();
+        let mut pass = |at, n| {
+            assert_eq!(peers.admit(ms(at), &sid(n), &config), Ok(()));
+            peers.on_accepted(ms(at), sid(n), &config);
+            peers.on_used(&sid(n));
+            peers.on_closed(ms(at), &sid(n)); // how fast it opened streams matters for a while
+            peers.peers.len()
+        };
+        assert_eq!((0..33).map(|n| pass(0, n)).last(), Some(33));
+        assert_eq!(pass(1000, 40), 1);
+        assert_eq!((41..73).map(|n| pass(1000 * u64::from(n), n)).last(), Some(33), "not for each of them");
     }
 }
