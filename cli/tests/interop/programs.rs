@@ -7,12 +7,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use crate::exchange::{End, serve};
-use crate::process::{Process, find, run};
+use crate::exchange::{Turn, serve};
+use crate::process::{Process, run};
+use crate::report::skip;
 use crate::scratch::{Directory, assert_same, noise};
-use crate::skip;
 use crate::ssh::Ssh;
 use crate::tunnel::{Listener, inetd};
+
+/// Where a program is: on the PATH or where servers are.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    directories.map(|directory| directory.join(program)).find(|file| file.is_file())
+}
 
 /// Whether all `programs` are there; says which one is not.
 fn have(test: &str, programs: &[&str]) -> bool {
@@ -106,12 +113,12 @@ fn nc_gets_an_answer_after_its_half_close() {
     let (request, answer) = (noise(1, 300_000), noise(2, 300_000));
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let listener = Listener::to(server.local_addr().unwrap());
-    let server = serve(server, 2, answer.clone(), End::Second);
+    let server = serve(server, 2, answer.clone(), Turn::Second);
     let (_connector, address) = listener.forward();
     // Once through a forwarded port, once with the standard streams as the connection.
     let port = address.port().to_string();
-    let nc = Process::start("nc", Command::new("nc").args(["-N", "127.0.0.1", &port]));
-    for mut client in [nc, Process::start("msp connect", &mut listener.connect())] {
+    let nc = Process::start("nc", Command::new("nc").args(["-N", "127.0.0.1", &port]), None);
+    for mut client in [nc, Process::start("msp connect", &mut listener.connect(), None)] {
         client.feed(request.clone());
         let client = client.finish();
         client.assert_status("the client", 0);
@@ -140,7 +147,7 @@ fn ssh_runs_commands_with_the_tunnel_as_proxy_command() {
 #[track_caller]
 fn assert_ssh(ssh: &Ssh, options: &[String]) {
     let sent = noise(1, 1_000_000);
-    let mut copy = Process::start("ssh", ssh.client(options).args([ssh.target(), "cat"]));
+    let mut copy = Process::start("ssh", ssh.client(options).args([ssh.target(), "cat"]), None);
     copy.feed(sent.clone());
     let copy = copy.finish();
     copy.assert_status("ssh", 0);

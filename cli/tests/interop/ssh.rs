@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::process::{find, run};
+use crate::process::run;
+use crate::programs::find;
+use crate::report::skip;
 use crate::scratch::Directory;
-use crate::skip;
 use crate::tunnel::inetd;
 
 /// Keys and settings of a server and of a client that know each other.

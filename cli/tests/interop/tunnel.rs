@@ -22,7 +22,7 @@ impl Listener {
         let directory = Directory::new();
         let identity = directory.join("listener");
         let mut command = msp(&identity, &["listen", &format!("--forward={server}"), "22"]);
-        let process = Process::start("msp listen", &mut command);
+        let process = Process::start("msp listen", &mut command, None);
         let target = process.error_line("how to connect", |line| {
             let words = line.split_once("msp connect")?.1;
             words.split_whitespace().find(|word| word.contains('@')).map(str::to_owned)
@@ -39,7 +39,7 @@ impl Listener {
     pub(crate) fn forward(&self) -> (Process, SocketAddr) {
         let identity = self.directory.join("forward");
         let mut command = msp(&identity, &["connect", "--forward=0", &self.target, "22"]);
-        let process = Process::start("msp connect", &mut command);
+        let process = Process::start("msp connect", &mut command, None);
         let address = process.error_line("where it listens", |line| {
             let mut words = line.split([' ', ',', ';']);
             words.find_map(|word| word.parse().ok().filter(|address: &SocketAddr| address.ip().is_loopback()))

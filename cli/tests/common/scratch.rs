@@ -1,5 +1,8 @@
 //! Directories and data of one test.
 
+#![allow(dead_code, reason = "each test target uses a part of it")]
+
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -33,6 +36,15 @@ impl Drop for Directory {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// A file with this in it, which goes when it is closed.
+pub(crate) fn file_of(bytes: &[u8]) -> File {
+    let path = std::env::temp_dir().join(unique());
+    std::fs::write(&path, bytes).unwrap();
+    let file = File::open(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    file
 }
 
 /// Bytes without a pattern that a mistake could repeat (SplitMix64); the same for the same `seed`.

@@ -1,14 +1,17 @@
 //! A running program whose output is collected, and that does not outlive its test.
 
+#![allow(dead_code, reason = "each test target uses a part of it")]
+
 use std::io::{Read, Write as _};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::scratch::file_of;
+
 /// How long any condition may take before the test gives up: not a measure, only an end.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs `ready` until it has a value. For conditions that nothing announces.
 #[track_caller]
@@ -101,14 +104,15 @@ impl Ended {
 }
 
 impl Process {
-    /// Starts a program whose standard input is a pipe, open until it is fed or the end is waited for.
+    /// Starts a program. Its standard input is a file with all of `input`, else a pipe, open until it is fed or the
+    /// end is waited for.
     #[track_caller]
-    pub(crate) fn start(name: &str, command: &mut Command) -> Self {
-        Self::start_reading(name, command, Stdio::piped())
+    pub(crate) fn start(name: &str, command: &mut Command, input: Option<&[u8]>) -> Self {
+        Self::reading(name, command, input.map_or_else(Stdio::piped, |input| file_of(input).into()))
     }
 
     #[track_caller]
-    pub(crate) fn start_reading(name: &str, command: &mut Command, input: Stdio) -> Self {
+    fn reading(name: &str, command: &mut Command, input: Stdio) -> Self {
         let mut child = command
             .stdin(input)
             .stdout(Stdio::piped())
@@ -152,6 +156,17 @@ impl Process {
     pub(crate) fn output_line<T>(&self, what: &str, mut found: impl FnMut(&str) -> Option<T>) -> T {
         let value = self.output.wait(|bytes, ended| lines(bytes, ended).iter().find_map(|line| found(line)));
         value.unwrap_or_else(|| panic!("{} never printed {what}, but:\n{}", self.name, self.said()))
+    }
+
+    /// Waits until so much has come on standard output.
+    #[track_caller]
+    pub(crate) fn output_length(&self, length: usize) {
+        let came = self.output.wait(|bytes, _| (bytes.len() >= length).then_some(()));
+        assert!(came.is_some(), "{} never printed {length} bytes; it said:\n{}", self.name, self.said());
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal, by name.
@@ -200,12 +215,5 @@ fn lines(bytes: &[u8], ended: bool) -> Vec<String> {
 /// Runs a command to its end, with nothing on its standard input.
 #[track_caller]
 pub(crate) fn run(name: &str, command: &mut Command) -> Ended {
-    Process::start_reading(name, command, Stdio::null()).finish()
-}
-
-/// Where a program is: on the PATH or where servers are.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    directories.map(|directory| directory.join(program)).find(|file| file.is_file())
+    Process::reading(name, command, Stdio::null()).finish()
 }

@@ -1,11 +1,11 @@
 //! The reference daemon, as a black box: its documented commands and nothing else.
 
-use std::fs::File;
+use std::path::Path;
 use std::process::Command;
 
 use crate::lab::Lab;
-use crate::process::{Ended, Process, run, until};
-use crate::scratch::{Directory, unique};
+use crate::process::{Ended, Process, until};
+use crate::scratch::Directory;
 
 /// The daemon's binary, from `MSP_TEST_SERVALD`.
 pub(crate) fn program() -> Option<String> {
@@ -46,7 +46,7 @@ impl<'a> Daemon<'a> {
     }
 
     fn serve(&mut self) {
-        let server = self.spawn(&["start", "foreground"]);
+        let server = self.spawn(&["start", "foreground"], None);
         server.error_line("that a link is up", |line| line.contains("is up").then_some(()));
         self.server = Some(server);
     }
@@ -64,28 +64,39 @@ impl<'a> Daemon<'a> {
         &self.sid
     }
 
+    /// Where it has its settings, and what `SERVALINSTANCE_PATH` is for its clients.
+    pub(crate) fn instance(&self) -> &Path {
+        self.instance.path()
+    }
+
     /// A command of the program, to this daemon.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         command(self.lab, self.node, &self.instance, arguments)
     }
 
-    pub(crate) fn spawn(&self, arguments: &[&str]) -> Process {
-        Process::start(&named(arguments), &mut self.command(arguments))
+    /// Starts a command. Its standard input is a file with all of `input`, else a pipe that stays open: when that is
+    /// closed, the daemon's tunnel program drops what it has not read yet.
+    #[track_caller]
+    pub(crate) fn spawn(&self, arguments: &[&str], input: Option<&[u8]>) -> Process {
+        Process::start(&format!("servald {}", arguments.join(" ")), &mut self.command(arguments), input)
     }
 
-    /// A command whose standard input is all of `input`. From a file: when a pipe is closed, the daemon's tunnel
-    /// program takes that for the end and drops what it has not read yet.
-    pub(crate) fn spawn_fed(&self, arguments: &[&str], input: &[u8]) -> Process {
-        let file = self.instance.join(&unique());
-        std::fs::write(&file, input).unwrap();
-        let input = File::open(file).unwrap().into();
-        Process::start_reading(&named(arguments), &mut self.command(arguments), input)
+    /// `msp listen` that is about to have its port: it says nothing, but what it sends to the daemon next comes
+    /// before what others do.
+    #[track_caller]
+    pub(crate) fn listen(&self, arguments: &[&str], input: Option<&[u8]>) -> Process {
+        let listener = self.spawn(&[&["msp", "listen"], arguments].concat(), input);
+        until("a socket of servald msp listen", || {
+            let sockets = std::fs::read_to_string(format!("/proc/{}/net/unix", listener.id())).ok()?;
+            sockets.contains(&format!("mdp.client.{}.", listener.id())).then_some(())
+        });
+        listener
     }
 
     /// Runs a command to its end.
     #[track_caller]
     pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
-        run(&named(arguments), &mut self.command(arguments))
+        self.spawn(arguments, Some(b"")).finish()
     }
 
     /// Waits until the daemon has a route to `sid`, and returns the flags that it prints for it: `UNICAST`,
@@ -110,10 +121,6 @@ impl<'a> Daemon<'a> {
             (subscriber.eq_ignore_ascii_case(sid) && reachable).then(|| flags.to_owned())
         })
     }
-}
-
-fn named(arguments: &[&str]) -> String {
-    format!("servald {}", arguments.join(" "))
 }
 
 fn command(lab: &Lab, node: u8, instance: &Directory, arguments: &[&str]) -> Command {

@@ -1,39 +1,25 @@
-//! Against the reference daemon, an unmodified build that `MSP_TEST_SERVALD` names: our node in one network
-//! namespace and the daemon in another, with nothing between them but UDP.
+//! Our node in one network namespace and the daemon in another, with nothing between them but UDP.
 
 use std::net::TcpListener;
 use std::thread;
 
-use crate::daemon::{self, Daemon};
-use crate::exchange::{End, exchange, serve};
+use crate::daemon::Daemon;
+use crate::exchange::{Turn, exchange, serve};
+use crate::lab;
 use crate::lab::Lab;
 use crate::ours::Ours;
 use crate::process::Process;
 use crate::scratch::{assert_same, noise};
-use crate::skip;
 
 /// The nodes of most tests.
 const OURS: u8 = 0;
 const THEIRS: u8 = 1;
 
-/// A lab, or the reason why the test is skipped.
-fn lab(test: &str, length: u8) -> Option<Lab> {
-    if daemon::program().is_none() {
-        skip(test, "MSP_TEST_SERVALD does not name a servald");
-        return None;
-    }
-    if let Some(why) = Lab::missing() {
-        skip(test, &why);
-        return None;
-    }
-    Some(Lab::chain(length))
-}
-
 #[test]
 fn a_listener_is_a_neighbour_of_the_daemon() {
     let Some(lab) = lab("a_listener_is_a_neighbour_of_the_daemon", 2) else { return };
     let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
-    let listener = ours.listen(&["600"]);
+    let listener = ours.listen(&["600"], None);
     theirs.route_to(ours.sid());
     let peers = theirs.run(&["id", "peers"]);
     assert!(peers.text().to_lowercase().contains(&ours.sid().to_lowercase()), "{}", peers.text());
@@ -46,7 +32,7 @@ fn a_configured_peer_is_a_neighbour_without_broadcasts() {
     let peer = format!("--peer={}:4110", Lab::address_left(THEIRS));
     let ours = Ours::new(&lab, OURS, &["--no-broadcast", &peer]);
     let theirs = Daemon::start(&lab, THEIRS);
-    let _listener = ours.listen(&["600"]);
+    let _listener = ours.listen(&["600"], None);
     assert!(theirs.route_to(ours.sid()).contains("UNICAST"));
 }
 
@@ -54,7 +40,7 @@ fn a_configured_peer_is_a_neighbour_without_broadcasts() {
 fn we_answer_the_ping_of_the_daemon() {
     let Some(lab) = lab("we_answer_the_ping_of_the_daemon", 2) else { return };
     let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
-    let _listener = ours.listen(&["600"]);
+    let _listener = ours.listen(&["600"], None);
     theirs.route_to(ours.sid());
     let ping = theirs.run(&["mdp", "ping", ours.sid(), "3"]);
     ping.assert_status("servald mdp ping", 0);
@@ -68,7 +54,7 @@ fn the_daemon_answers_our_ping_and_again_after_a_restart() {
     let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
     // Every run is a new node with the same SID: what the daemon remembers of the one before must not matter.
     for round in 0..4 {
-        let ping = ours.spawn(&["ping", theirs.sid()]).finish();
+        let ping = ours.spawn(&["ping", theirs.sid()], None).finish();
         ping.assert_status(&format!("msp ping, run {round}"), 0);
         assert!(ping.text().contains(" 0 % lost"), "run {round}: {}\n{}", ping.text(), ping.errors);
     }
@@ -80,14 +66,14 @@ fn the_daemon_answers_a_ping_to_its_address() {
     let ours = Ours::new(&lab, OURS, &["--no-broadcast"]);
     let theirs = Daemon::start(&lab, THEIRS);
     let target = format!("{}@{}:4110", theirs.sid(), Lab::address_left(THEIRS));
-    ours.spawn(&["ping", &target]).finish().assert_status("msp ping", 0);
+    ours.spawn(&["ping", &target], None).finish().assert_status("msp ping", 0);
 }
 
 #[test]
 fn we_answer_a_daemon_that_has_started_again() {
     let Some(lab) = lab("we_answer_a_daemon_that_has_started_again", 2) else { return };
     let (ours, mut theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
-    let _listener = ours.listen(&["600"]);
+    let _listener = ours.listen(&["600"], None);
     for round in 0..3 {
         theirs.route_to(ours.sid());
         // What it counts from the start again may look like copies, but only for 1.2 s.
@@ -125,8 +111,8 @@ impl Traffic {
 #[track_caller]
 fn join_ours_to_theirs(ours: &Ours<'_>, target: &str, theirs: &Daemon<'_>, length: usize) {
     let traffic = Traffic::new(length);
-    let listener = theirs.spawn_fed(&["msp", "listen", "600"], &traffic.down);
-    let mut connector = ours.spawn(&["connect", target, "600"]);
+    let listener = theirs.spawn(&["msp", "listen", "600"], Some(&traffic.down));
+    let mut connector = ours.spawn(&["connect", target, "600"], None);
     connector.feed(traffic.up.clone());
     traffic.assert_arrived(listener, connector);
 }
@@ -135,10 +121,10 @@ fn join_ours_to_theirs(ours: &Ours<'_>, target: &str, theirs: &Daemon<'_>, lengt
 #[track_caller]
 fn join_theirs_to_ours(theirs: &Daemon<'_>, ours: &Ours<'_>, length: usize) {
     let traffic = Traffic::new(length);
-    let mut listener = ours.listen(&["601"]);
+    let mut listener = ours.listen(&["601"], None);
     listener.feed(traffic.down.clone());
     theirs.route_to(ours.sid());
-    let connector = theirs.spawn_fed(&["msp", "connect", ours.sid(), "601"], &traffic.up);
+    let connector = theirs.spawn(&["msp", "connect", ours.sid(), "601"], Some(&traffic.up));
     traffic.assert_arrived(listener, connector);
 }
 
@@ -184,7 +170,7 @@ fn a_daemon_that_hears_only_broadcasts_gets_everything_by_broadcast() {
 #[track_caller]
 fn assert_forwarded(lab: &Lab, from: u8, server: TcpListener, links: usize, length: usize) {
     let (client_end, server_end) =
-        if from == THEIRS { (End::First, End::Second) } else { (End::Second, End::First) };
+        if from == THEIRS { (Turn::First, Turn::Second) } else { (Turn::Second, Turn::First) };
     let answer = noise(99, length);
     let server = serve(server, links, answer.clone(), server_end);
     let clients: Vec<_> = (0..links)
@@ -216,8 +202,8 @@ fn our_connector_forwards_to_their_listener() {
     let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
     let server = lab.listen(THEIRS);
     let target = format!("--forward={}", server.local_addr().unwrap().port());
-    let _listener = theirs.spawn(&["msp", "listen", &target, "600"]);
-    let _connector = ours.spawn(&["connect", &format!("--forward={FORWARD}"), theirs.sid(), "600"]);
+    let _listener = theirs.spawn(&["msp", "listen", &target, "600"], None);
+    let _connector = ours.spawn(&["connect", &format!("--forward={FORWARD}"), theirs.sid(), "600"], None);
     assert_forwarded(&lab, OURS, server, 1, 300_000);
 }
 
@@ -227,9 +213,10 @@ fn their_connector_forwards_to_our_listener() {
     let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
     let server = lab.listen(OURS);
     let target = format!("--forward={}", server.local_addr().unwrap().port());
-    let _listener = ours.listen(&[&target, "600"]);
+    let _listener = ours.listen(&[&target, "600"], None);
     theirs.route_to(ours.sid());
-    let _connector = theirs.spawn(&["msp", "connect", &format!("--forward={FORWARD}"), ours.sid(), "600"]);
+    let _connector =
+        theirs.spawn(&["msp", "connect", &format!("--forward={FORWARD}"), ours.sid(), "600"], None);
     assert_forwarded(&lab, THEIRS, server, 1, 300_000);
 }
 
@@ -239,9 +226,10 @@ fn many_connections_from_the_daemon_share_a_tunnel() {
     let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
     let server = lab.listen(OURS);
     let target = format!("--forward={}", server.local_addr().unwrap().port());
-    let _listener = ours.listen(&[&target, "600"]);
+    let _listener = ours.listen(&[&target, "600"], None);
     theirs.route_to(ours.sid());
-    let _connector = theirs.spawn(&["msp", "connect", &format!("--forward={FORWARD}"), ours.sid(), "600"]);
+    let _connector =
+        theirs.spawn(&["msp", "connect", &format!("--forward={FORWARD}"), ours.sid(), "600"], None);
     assert_forwarded(&lab, THEIRS, server, 10, 50_000);
 }
 
@@ -251,8 +239,8 @@ fn many_connections_to_the_daemon_share_a_tunnel() {
     let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
     let server = lab.listen(THEIRS);
     let target = format!("--forward={}", server.local_addr().unwrap().port());
-    let _listener = theirs.spawn(&["msp", "listen", &target, "600"]);
-    let _connector = ours.spawn(&["connect", &format!("--forward={FORWARD}"), theirs.sid(), "600"]);
+    let _listener = theirs.spawn(&["msp", "listen", &target, "600"], None);
+    let _connector = ours.spawn(&["connect", &format!("--forward={FORWARD}"), theirs.sid(), "600"], None);
     assert_forwarded(&lab, OURS, server, 10, 50_000);
 }
 
@@ -260,13 +248,13 @@ fn many_connections_to_the_daemon_share_a_tunnel() {
 fn a_refused_target_ends_both_programs() {
     let Some(lab) = lab("a_refused_target_ends_both_programs", 2) else { return };
     let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
-    let _theirs = theirs.spawn(&["msp", "listen", "--forward=1", "600"]);
-    let mut connector = ours.spawn(&["connect", theirs.sid(), "600"]);
+    let _theirs = theirs.spawn(&["msp", "listen", "--forward=1", "600"], None);
+    let mut connector = ours.spawn(&["connect", theirs.sid(), "600"], None);
     connector.feed(b"hello\n".to_vec());
     connector.finish().assert_status("our connector", 5);
-    let _ours = ours.listen(&["--forward=1", "601"]);
+    let _ours = ours.listen(&["--forward=1", "601"], None);
     theirs.route_to(ours.sid());
-    let mut connector = theirs.spawn(&["msp", "connect", ours.sid(), "601"]);
+    let mut connector = theirs.spawn(&["msp", "connect", ours.sid(), "601"], None);
     connector.type_in(b"hello\n");
     connector.finish().assert_status("their connector", 0);
 }
@@ -275,8 +263,8 @@ fn a_refused_target_ends_both_programs() {
 fn an_interrupt_stops_the_other_end() {
     let Some(lab) = lab("an_interrupt_stops_the_other_end", 2) else { return };
     let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
-    let mut listener = theirs.spawn(&["msp", "listen", "600"]);
-    let mut connector = ours.spawn(&["connect", theirs.sid(), "600"]);
+    let mut listener = theirs.spawn(&["msp", "listen", "600"], None);
+    let mut connector = ours.spawn(&["connect", theirs.sid(), "600"], None);
     connector.type_in(b"hello\n");
     listener.output_line("our greeting", |line| (line == "hello").then_some(()));
     listener.type_in(b"hi\n");
@@ -290,8 +278,8 @@ fn an_interrupt_stops_the_other_end() {
 fn an_interrupt_of_the_other_end_is_an_error_here() {
     let Some(lab) = lab("an_interrupt_of_the_other_end_is_an_error_here", 2) else { return };
     let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
-    let mut listener = theirs.spawn(&["msp", "listen", "600"]);
-    let mut connector = ours.spawn(&["connect", theirs.sid(), "600"]);
+    let mut listener = theirs.spawn(&["msp", "listen", "600"], None);
+    let mut connector = ours.spawn(&["connect", theirs.sid(), "600"], None);
     connector.type_in(b"hello\n");
     listener.output_line("our greeting", |line| (line == "hello").then_some(()));
     listener.type_in(b"hi\n");
@@ -300,57 +288,19 @@ fn an_interrupt_of_the_other_end_is_an_error_here() {
     connector.finish().assert_status("our connector", 1);
 }
 
-/// Loses a tenth of the datagrams that each node receives, or says that it cannot.
-fn lossy(test: &str, lab: &Lab, nodes: u8) -> bool {
-    let lossy = (0..nodes).all(|node| lab.lose(node, 10));
-    if !lossy {
-        skip(test, "no `nft` program, or a kernel without `numgen`");
-    }
-    lossy
-}
-
-#[test]
-fn nothing_is_lost_with_their_listener_at_10_percent_loss() {
-    const TEST: &str = "nothing_is_lost_with_their_listener_at_10_percent_loss";
-    let Some(lab) = lab(TEST, 2) else { return };
-    if !lossy(TEST, &lab, 2) {
-        return;
-    }
-    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
-    join_ours_to_theirs(&ours, theirs.sid(), &theirs, 200_000);
-    assert!(lab.lost(OURS) > 0 && lab.lost(THEIRS) > 0, "nothing was lost on the way");
-}
-
-#[test]
-fn nothing_is_lost_with_our_listener_at_10_percent_loss() {
-    const TEST: &str = "nothing_is_lost_with_our_listener_at_10_percent_loss";
-    let Some(lab) = lab(TEST, 2) else { return };
-    if !lossy(TEST, &lab, 2) {
-        return;
-    }
-    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
-    join_theirs_to_ours(&theirs, &ours, 200_000);
-    assert!(lab.lost(OURS) > 0 && lab.lost(THEIRS) > 0, "nothing was lost on the way");
-}
-
 #[test]
 fn a_connection_outlives_a_cut_that_neighbours_do_not() {
-    const TEST: &str = "a_connection_outlives_a_cut_that_neighbours_do_not";
-    let Some(lab) = lab(TEST, 2) else { return };
+    let Some(lab) = lab("a_connection_outlives_a_cut_that_neighbours_do_not", 2) else { return };
     let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
-    let mut listener = theirs.spawn(&["msp", "listen", "600"]);
-    let mut connector = ours.spawn(&["connect", theirs.sid(), "600"]);
+    let mut listener = theirs.spawn(&["msp", "listen", "600"], None);
+    let mut connector = ours.spawn(&["connect", theirs.sid(), "600"], None);
     connector.type_in(b"before\n");
     listener.output_line("what was said before", |line| (line == "before").then_some(()));
-    if !(lab.cut(OURS) && lab.cut(THEIRS)) {
-        skip(TEST, "no `nft` program");
-        return;
-    }
+    lab.lose(100);
     connector.type_in(b"ours\n");
     listener.type_in(b"theirs\n");
     theirs.no_route_to(ours.sid());
-    lab.heal(OURS);
-    lab.heal(THEIRS);
+    lab.lose(0);
     listener.output_line("what was said meanwhile", |line| (line == "ours").then_some(()));
     connector.output_line("what was said meanwhile", |line| (line == "theirs").then_some(()));
     connector.finish_input();
@@ -362,10 +312,10 @@ fn a_connection_outlives_a_cut_that_neighbours_do_not() {
 #[track_caller]
 fn join_ours_to_ours(here: &Ours<'_>, between: &Daemon<'_>, there: &Ours<'_>, length: usize) {
     let traffic = Traffic::new(length);
-    let mut listener = there.listen(&["600"]);
+    let mut listener = there.listen(&["600"], None);
     listener.feed(traffic.down.clone());
     between.route_to(there.sid());
-    let mut connector = here.spawn(&["connect", there.sid(), "600"]);
+    let mut connector = here.spawn(&["connect", there.sid(), "600"], None);
     connector.feed(traffic.up.clone());
     traffic.assert_arrived(listener, connector);
 }
@@ -379,14 +329,11 @@ fn two_of_ours_meet_through_a_daemon_between_them() {
 
 #[test]
 fn nothing_is_lost_over_two_lossy_hops() {
-    const TEST: &str = "nothing_is_lost_over_two_lossy_hops";
-    let Some(lab) = lab(TEST, 3) else { return };
-    if !lossy(TEST, &lab, 3) {
-        return;
-    }
+    let Some(lab) = lab("nothing_is_lost_over_two_lossy_hops", 3) else { return };
+    lab.lose(10);
     let (here, between, there) = (Ours::new(&lab, 0, &[]), Daemon::start(&lab, 1), Ours::new(&lab, 2, &[]));
     join_ours_to_ours(&here, &between, &there, 200_000);
-    assert!((0..3).all(|node| lab.lost(node) > 0), "nothing was lost on the way");
+    assert!(lab.lost() > 0, "nothing was lost on the way");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::process::LIMIT;
 
 /// When a side ends its direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum Turn {
     /// As soon as it has sent everything.
     First,
     /// Once the other direction has ended.
@@ -16,13 +16,13 @@ pub(crate) enum End {
 }
 
 /// Sends `bytes` and returns everything that came until the other side ended its direction.
-pub(crate) fn exchange(stream: TcpStream, bytes: Vec<u8>, end: End) -> std::io::Result<Vec<u8>> {
+pub(crate) fn exchange(stream: TcpStream, bytes: Vec<u8>, turn: Turn) -> std::io::Result<Vec<u8>> {
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
     let mut sending = stream.try_clone()?;
     let sender = std::thread::spawn(move || {
         sending.write_all(&bytes)?;
-        if end == End::First { sending.shutdown(Shutdown::Write) } else { Ok(()) }
+        if turn == Turn::First { sending.shutdown(Shutdown::Write) } else { Ok(()) }
     });
     let mut received = Vec::new();
     (&stream).read_to_end(&mut received)?;
@@ -35,14 +35,14 @@ pub(crate) fn serve(
     listener: TcpListener,
     count: usize,
     bytes: Vec<u8>,
-    end: End,
+    turn: Turn,
 ) -> JoinHandle<Vec<Vec<u8>>> {
     std::thread::spawn(move || {
         let links: Vec<_> = (0..count)
             .map(|_| {
                 let (stream, _) = listener.accept().unwrap();
                 let bytes = bytes.clone();
-                std::thread::spawn(move || exchange(stream, bytes, end).unwrap())
+                std::thread::spawn(move || exchange(stream, bytes, turn).unwrap())
             })
             .collect();
         links.into_iter().map(|link| link.join().unwrap()).collect()

@@ -1,0 +1,77 @@
+//! The `msp` program in a namespace of a lab: with a node and an identity of its own, or as a client of a daemon.
+
+use std::process::Command;
+
+use crate::daemon::Daemon;
+use crate::lab::Lab;
+use crate::process::{Process, run};
+use crate::scratch::Directory;
+
+/// What runs `msp` at one place.
+#[derive(Debug)]
+pub(crate) struct Ours<'a> {
+    lab: &'a Lab,
+    node: u8,
+    /// Where the identity is, if it is one of its own.
+    directory: Directory,
+    sid: String,
+    /// On every command.
+    options: Vec<String>,
+}
+
+impl<'a> Ours<'a> {
+    /// With a new identity and `options` on every command that sends.
+    pub(crate) fn new(lab: &'a Lab, node: u8, options: &[&str]) -> Self {
+        let directory = Directory::new();
+        let identity = format!("--identity={}", directory.join("identity").display());
+        Self::with(lab, node, directory, vec![identity], options)
+    }
+
+    /// With the identity and the routes of a daemon at the same place.
+    pub(crate) fn through(lab: &'a Lab, node: u8, daemon: &Daemon<'_>) -> Self {
+        let option = format!("--servald={}", daemon.instance().display());
+        let ours = Self::with(lab, node, Directory::new(), vec![option], &[]);
+        assert!(ours.sid().eq_ignore_ascii_case(daemon.sid()), "msp id --servald prints {}", ours.sid());
+        ours
+    }
+
+    /// Whether there can be clients of a daemon.
+    pub(crate) fn knows_daemons() -> bool {
+        let help = run("msp", Command::new(env!("CARGO_BIN_EXE_msp")).args(["listen", "--help"]));
+        help.text().contains("--servald")
+    }
+
+    fn with(lab: &'a Lab, node: u8, directory: Directory, own: Vec<String>, options: &[&str]) -> Self {
+        let mut ours = Self { lab, node, directory, sid: String::new(), options: own };
+        let id = run("msp id", &mut ours.command(&["id"]));
+        id.assert_status("msp id", 0);
+        ours.sid = id.text().trim().to_owned();
+        assert_eq!(ours.sid.len(), 64, "msp id prints one SID, not {:?}", ours.sid);
+        ours.options.extend(options.iter().map(|&option| option.to_owned()));
+        ours
+    }
+
+    pub(crate) fn sid(&self) -> &str {
+        &self.sid
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.lab.command(self.node, env!("CARGO_BIN_EXE_msp"));
+        command.args(arguments).args(&self.options).env("HOME", self.directory.path());
+        command
+    }
+
+    /// Starts a command. Its standard input is a file with all of `input`, else a pipe that stays open.
+    #[track_caller]
+    pub(crate) fn spawn(&self, arguments: &[&str], input: Option<&[u8]>) -> Process {
+        Process::start(&format!("msp {}", arguments.join(" ")), &mut self.command(arguments), input)
+    }
+
+    /// `msp listen` that is ready.
+    #[track_caller]
+    pub(crate) fn listen(&self, arguments: &[&str], input: Option<&[u8]>) -> Process {
+        let listener = self.spawn(&[&["listen"], arguments].concat(), input);
+        listener.error_line("that it listens", |line| line.contains("listening on MDP port").then_some(()));
+        listener
+    }
+}
