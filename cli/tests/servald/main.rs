@@ -18,13 +18,18 @@ mod embedded;
 #[path = "../common/exchange.rs"]
 mod exchange;
 mod lab;
+mod matrix;
 mod ours;
+mod ports;
 #[path = "../common/process.rs"]
 mod process;
 #[path = "../common/report.rs"]
 mod report;
+mod scenarios;
 #[path = "../common/scratch.rs"]
 mod scratch;
+mod side;
+mod streams;
 
 use lab::Lab;
 use report::skip;
