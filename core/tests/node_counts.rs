@@ -192,3 +192,72 @@ fn no_frame_is_as_long_as_a_daemon_refuses_however_large_packets_may_be() {
         assert_eq!(frame, FORBIDDEN_PAYLOAD_LEN - 1);
     }
 }
+
+#[test]
+fn packets_sent_are_counted() {
+    let mut scripted = Scripted::up();
+    let before = scripted.node.stats().packets_sent;
+    scripted.run(ms(2000));
+    assert!(scripted.sent.len() > 2);
+    assert_eq!(scripted.node.stats().packets_sent - before, scripted.sent.len() as u64);
+}
+
+#[test]
+fn datagrams_without_a_way_are_counted_when_they_are_given_up() {
+    let mut scripted = Scripted::new();
+    let nowhere = Identity::from_seed([9; 32]).sid();
+    (0..3).for_each(|_| scripted.send(nowhere, b"x").unwrap());
+    scripted.run(NodeConfig::default().frame_lifetime);
+    assert_eq!(scripted.node.stats().datagrams_expired, 3);
+}
+
+#[test]
+fn a_payload_is_as_long_as_a_packet_with_the_longest_headers_allows() {
+    let (now, port) = (Instant::ZERO, Port::from(512));
+    for mtu in [512, 1200] {
+        let config = NodeConfig { mtu, ..NodeConfig::default() };
+        let mut node = Node::new(config, Identity::from_seed([1; 32]), [3; 32], now);
+        let to = Addr::new(Identity::from_seed([2; 32]).sid(), port);
+        let Err(SendDatagramError::TooLarge { max }) =
+            node.send(now, port, to, Protection::Clear, &[0; 1400])
+        else {
+            panic!("too large")
+        };
+        let payload = &vec![0; max];
+        let frame = mdp::Repr { destination: port, source: port, payload }.buffer_len();
+        assert_eq!(frame, mtu - 38 - 71);
+    }
+}
+
+#[test]
+fn interfaces_are_numbered_in_order_and_the_last_stays_the_last() {
+    let mut node = Node::new(NodeConfig::default(), Identity::from_seed([1; 32]), [3; 32], Instant::ZERO);
+    let numbers: Vec<u8> =
+        (0..18).map(|_| node.add_interface(msp_core::InterfaceConfig { broadcast: false }).0).collect();
+    assert_eq!(numbers, (0..16).chain([15, 15]).collect::<Vec<u8>>());
+}
+
+#[test]
+fn a_neighbour_that_comes_up_is_an_event() {
+    let mut scripted = Scripted::new();
+    scripted.receive(scripted.header(None), &[]);
+    scripted.confirm(None);
+    let event = scripted.node.poll_event();
+    assert!(matches!(event, Some(msp_core::NodeEvent::NeighbourUp { .. })), "{event:?}");
+}
+
+/// Others' links to this node are their business, and no way from here to here.
+#[test]
+fn links_that_lead_here_are_no_routes() {
+    let mut scripted = Scripted::up();
+    let (me, far) = (scripted.node.sid(), Identity::from_seed([9; 32]).sid());
+    let link = |receiver, transmitter| linkstate::Repr {
+        interface: Some(0),
+        unicast: true,
+        ..linkstate::Repr::new(Address::Whole(receiver), Some(Address::Whole(transmitter)))
+    };
+    scripted.link_state(&[link(me, far), link(scripted.daemon.sid(), far)]);
+    assert!(!scripted.node.is_reachable(&me));
+    scripted.link_state(&[link(far, scripted.daemon.sid())]);
+    assert!(scripted.node.is_reachable(&far), "but to what the daemon hears");
+}

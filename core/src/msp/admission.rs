@@ -17,7 +17,7 @@ const REFUSAL_INTERVAL: Duration = Duration::from_millis(10);
 const REFUSAL_BURST: u32 = 32;
 
 /// The same limit is reported no more often.
-const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+pub(super) const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Streams that have ended are remembered for [`Endpoint::has_ended_lately`], up to so many for each that may
 /// exist.

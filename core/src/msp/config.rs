@@ -107,3 +107,45 @@ impl Config {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the bound is made of, term by term, so that none is forgotten.
+    #[test]
+    fn the_bound_is_the_sum_of_what_streams_may_keep() {
+        let none = Config {
+            max_streams: 0,
+            send_memory: 0,
+            receive_memory: 0,
+            replay_memory: 0,
+            ..Config::default()
+        };
+        assert_eq!(none.max_memory(), 64 << 10);
+        let with = |set: fn(&mut Config)| {
+            let mut config = none.clone();
+            set(&mut config);
+            config.max_memory() - none.max_memory()
+        };
+        assert_eq!(with(|it| it.send_memory = 1000), 1000);
+        assert_eq!(with(|it| it.receive_memory = 1000), 1000);
+        assert_eq!(with(|it| it.replay_memory = 10), 10 * Replays::MAX_BYTES_EACH);
+
+        let windows = |send, receive| {
+            let config =
+                Config { max_streams: 10, send_window: send, receive_window: receive, ..none.clone() };
+            config.max_memory() - none.max_memory()
+        };
+        let least = windows(1, 1);
+        let messages = 8 * (1024 + 64) + 8 * (1536 + 64);
+        assert!(least > 10 * (Schedule::STREAM_BYTES + messages), "and the arrays");
+        assert!(least < 10 * (Schedule::STREAM_BYTES + messages + 1000), "of one or two segments");
+        // An array doubles; that of the sender has room for the end, too.
+        let [receive, send] = [windows(1, 2) - least, windows(2, 1) - least].map(|bytes| bytes / 10);
+        assert_eq!(windows(1, 4) - least, 10 * 3 * receive);
+        assert_eq!(windows(3, 1) - least, 10 * send);
+        assert_eq!(windows(4, 1) - least, 10 * 3 * send);
+        assert!(receive > 0 && send > 0);
+    }
+}

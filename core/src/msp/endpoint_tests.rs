@@ -210,3 +210,59 @@ fn streams_that_only_wait_for_late_packets_make_room_for_new_ones() {
         assert_eq!(endpoint.slots.len(), usize::from(number - 1).min(4));
     }
 }
+
+#[test]
+fn a_stream_tells_what_it_has_not_sent_yet() {
+    let mut endpoint = listening();
+    let stream = accepted(&mut endpoint);
+    let unsent = |endpoint: &mut Endpoint| endpoint.stream(stream).unwrap().unsent();
+    assert_eq!(unsent(&mut endpoint), 0);
+    for count in 1..=3 {
+        endpoint.stream(stream).unwrap().send(ms(0), Bytes::from_static(b"x")).unwrap();
+        assert_eq!(unsent(&mut endpoint), count);
+    }
+    assert_eq!(sent(&mut endpoint, ms(0)).len(), 3);
+    assert_eq!(unsent(&mut endpoint), 0);
+}
+
+/// One that takes all the memory, and one that waits for some.
+#[test]
+fn a_stream_that_waits_for_memory_is_told_at_once_when_there_is_some() {
+    let config = Config { send_memory: 20 * (1024 + MESSAGE_OVERHEAD), ..Config::default() };
+    let mut endpoint = Endpoint::new(config, Sid::new([1; 32]), [3; 32]);
+    endpoint.listen(PORT.into()).unwrap();
+    let [greedy, patient] = [2, 3].map(|number| {
+        deliver(&mut endpoint, ms(0), peer(number), b"\x04\xff\xff\x00\x00abc").unwrap();
+        let Event::Accepted { stream, .. } = events(&mut endpoint)[0] else { panic!("not accepted") };
+        stream
+    });
+    let message = Bytes::from_static(&[7; 1024]);
+    for stream in [greedy, patient] {
+        while endpoint.stream(stream).unwrap().send(ms(0), message.clone()).is_ok() {}
+    }
+    sent(&mut endpoint, ms(0));
+    endpoint.stream(greedy).unwrap().recv(ms(0)).unwrap();
+    sent(&mut endpoint, ms(0));
+    events(&mut endpoint);
+    assert!(endpoint.poll_timeout().is_some_and(|at| at > ms(0)), "nothing to take");
+    deliver(&mut endpoint, ms(1), peer(2), b"\x08").unwrap();
+    assert!(matches!(endpoint.poll_event(), Some(Event::Closed { stream, .. }) if stream == greedy));
+    assert_eq!(endpoint.poll_timeout(), Some(ms(1)));
+    assert_eq!(events(&mut endpoint), [Event::Writable { stream: patient }]);
+}
+
+#[test]
+fn a_limit_is_reported_again_after_the_interval_and_not_before() {
+    let config = Config { max_streams_per_peer: 1, ..Config::default() };
+    let mut endpoint = Endpoint::new(config, Sid::new([1; 32]), [3; 32]);
+    endpoint.listen(PORT.into()).unwrap();
+    let mut reports = |at| {
+        let peer = Addr::new(peer(2).sid, Port::from(900 + at as u16 % 7));
+        let _ = deliver(&mut endpoint, ms(at), peer, b"\x04\xff\xff");
+        let limit = |event: &Event| matches!(event, Event::LimitReached { .. });
+        events(&mut endpoint).iter().filter(|event| limit(event)).count()
+    };
+    let interval = crate::msp::admission::REPORT_INTERVAL.as_millis() as u64;
+    assert_eq!([0, 1, 2, interval].map(&mut reports), [0, 1, 0, 0]);
+    assert_eq!(reports(1 + interval), 1);
+}
