@@ -231,3 +231,23 @@ impl core::error::Error for SendError {}
 impl core::error::Error for ListenError {}
 impl core::error::Error for ConnectError {}
 impl core::error::Error for DatagramError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn people_are_told_which_limit_it_is() {
+        let named = [
+            (Limit::Streams, "too many streams"),
+            (Limit::StreamsPerPeer, "too many streams of one peer"),
+            (Limit::HalfOpen, "too many streams that nothing has gone over yet"),
+            (Limit::NewStreams, "too many new streams at once"),
+            (Limit::NewStreamsPerPeer, "too many new streams of one peer at once"),
+        ];
+        for (limit, name) in named {
+            assert_eq!(limit.to_string(), name);
+        }
+    }
+}
