@@ -190,7 +190,7 @@ impl Process {
     }
 
     /// What has come on standard error.
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         String::from_utf8_lossy(&self.errors.bytes()).into_owned()
     }
 }

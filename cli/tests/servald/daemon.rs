@@ -1,5 +1,6 @@
 //! The reference daemon, as a black box: its documented commands and nothing else.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::process::Command;
 
@@ -19,7 +20,7 @@ pub(crate) struct Daemon<'a> {
     node: u8,
     instance: Directory,
     sid: String,
-    server: Option<Process>,
+    server: RefCell<Option<Process>>,
 }
 
 impl<'a> Daemon<'a> {
@@ -37,7 +38,7 @@ impl<'a> Daemon<'a> {
              log.file.level=NONE\n\
              log.console.level=INFO\n";
         std::fs::write(instance.join("serval.conf"), format!("{common}{settings}")).unwrap();
-        let mut daemon = Self { lab, node, instance, sid: String::new(), server: None };
+        let mut daemon = Self { lab, node, instance, sid: String::new(), server: RefCell::default() };
         daemon.run(&["keyring", "add"]).assert_status("servald keyring add", 0);
         daemon.serve();
         let sid = daemon.run(&["id", "self"]).text().lines().find_map(sid_in);
@@ -45,19 +46,29 @@ impl<'a> Daemon<'a> {
         daemon
     }
 
-    fn serve(&mut self) {
+    /// Starts the daemon, also after [`stop`](Self::stop).
+    pub(crate) fn serve(&self) {
         let server = self.spawn(&["start", "foreground"], None);
         server.error_line("that a link is up", |line| line.contains("is up").then_some(()));
-        self.server = Some(server);
+        self.server.replace(Some(server));
     }
 
     /// Ends the daemon and starts it again: with its identity, and nothing that it had learned.
-    pub(crate) fn restart(&mut self) {
-        if let Some(server) = self.server.take() {
-            server.signal("INT");
-            server.finish().assert_status("servald", 0);
-        }
+    pub(crate) fn restart(&self) {
+        self.stop("INT").assert_status("servald", 0);
         self.serve();
+    }
+
+    /// Ends the daemon with a signal, by its name.
+    pub(crate) fn stop(&self, signal: &str) -> Ended {
+        let server = self.server.take().expect("the daemon runs");
+        server.signal(signal);
+        server.finish()
+    }
+
+    /// The number of the daemon's process.
+    pub(crate) fn id(&self) -> u32 {
+        self.server.borrow().as_ref().expect("the daemon runs").id()
     }
 
     pub(crate) fn sid(&self) -> &str {

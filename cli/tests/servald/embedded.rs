@@ -72,7 +72,7 @@ fn the_daemon_answers_a_ping_to_its_address() {
 #[test]
 fn we_answer_a_daemon_that_has_started_again() {
     let Some(lab) = lab("we_answer_a_daemon_that_has_started_again", 2) else { return };
-    let (ours, mut theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
     let _listener = ours.listen(&["600"], None);
     for round in 0..3 {
         theirs.route_to(ours.sid());

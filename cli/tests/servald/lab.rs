@@ -104,7 +104,8 @@ impl Lab {
         self.inside(node, || until(&format!("a listener on {to}"), || TcpStream::connect(to).ok()))
     }
 
-    fn inside<T: Send>(&self, node: u8, f: impl FnOnce() -> T + Send) -> T {
+    /// Runs `f` in the namespace: the sockets that it makes belong there for good.
+    pub(crate) fn inside<T: Send>(&self, node: u8, f: impl FnOnce() -> T + Send) -> T {
         self.namespaces[usize::from(node)].inside(f)
     }
 }
@@ -126,7 +127,6 @@ impl Namespace {
         ip(&format!("-n {} {what}", self.0));
     }
 
-    /// Runs `f` in the namespace: the sockets that it makes belong there for good.
     fn inside<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         let namespace = File::open(format!("/run/netns/{}", self.0)).unwrap();
         std::thread::scope(|scope| {

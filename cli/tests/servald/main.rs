@@ -11,6 +11,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop where it stands")]
 
 mod air;
+mod bindings;
+mod bulk;
+mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod daemon;

@@ -69,7 +69,7 @@ impl<'a> Side<'a> {
     }
 
     pub(crate) fn sid(&self) -> &str {
-        self.ours.as_ref().map_or_else(|| self.reference().sid(), Ours::sid)
+        self.ours.as_ref().map_or_else(|| self.daemon().sid(), Ours::sid)
     }
 
     /// Starts `listen` and waits until it does. Its standard input is a file with all of `input`, else a pipe that
@@ -78,7 +78,7 @@ impl<'a> Side<'a> {
     pub(crate) fn listen(&self, arguments: &[&str], input: Option<&[u8]>) -> Process {
         match &self.ours {
             Some(ours) => ours.listen(arguments, input),
-            None => self.reference().listen(arguments, input),
+            None => self.daemon().listen(arguments, input),
         }
     }
 
@@ -87,11 +87,12 @@ impl<'a> Side<'a> {
     pub(crate) fn spawn(&self, arguments: &[&str], input: Option<&[u8]>) -> Process {
         match &self.ours {
             Some(ours) => ours.spawn(arguments, input),
-            None => self.reference().spawn(&[&["msp"], arguments].concat(), input),
+            None => self.daemon().spawn(&[&["msp"], arguments].concat(), input),
         }
     }
 
-    fn reference(&self) -> &Daemon<'a> {
-        self.daemon.as_ref().expect("an end without a program of ours has a daemon")
+    /// The daemon of an end that has one.
+    pub(crate) fn daemon(&self) -> &Daemon<'a> {
+        self.daemon.as_ref().expect("an end that is not embedded has a daemon")
     }
 }
