@@ -50,6 +50,11 @@ Reads two lines from standard input: the PIN of the keyring, then that of the id
 without this option, both are. They are not shown when typed at a terminal. There is no way to give them as \
 arguments, which other users could see.";
 
+const SERVALD: &str = "\
+Goes through a Serval daemon that runs on this machine, with its address, its neighbours and its routes, in place of \
+a node of our own. DIR is the directory of its instance; without one, that is SERVALINSTANCE_PATH, else \
+/var/run/serval or /usr/local/var/run/serval. The daemon may be restarted, and may not run yet when `listen` starts.";
+
 const FAR_END: &str = "SID[@HOST:PORT]";
 const CONNECTIONS: RangeInclusive<u32> = 1..=10_000;
 const MEGABYTES: RangeInclusive<u32> = 1..=1000;
@@ -68,8 +73,18 @@ pub(crate) struct Options {
     pub(crate) peers: Vec<HostPort>,
     pub(crate) no_broadcast: bool,
     pub(crate) identity: Option<PathBuf>,
+    pub(crate) servald: Option<Servald>,
     pub(crate) verbose: u8,
     pub(crate) quiet: bool,
+}
+
+/// The daemon that carries everything, in place of a node of our own.
+#[derive(Debug)]
+pub(crate) enum Servald {
+    /// Where daemons are when nothing else is said.
+    Usual,
+    /// The instance in this directory.
+    At(PathBuf),
 }
 
 #[derive(Debug)]
@@ -242,13 +257,19 @@ fn definition() -> clap::Command {
         )
 }
 
-fn node_options() -> [Arg; 6] {
+fn node_options() -> [Arg; 7] {
     [
         option("udp", "ADDR:PORT", "UDP address of this node [default: 0.0.0.0:4110]"),
         option("peer", "HOST:PORT", "Node to reach by unicast; may be given several times")
             .action(ArgAction::Append),
         flag("no-broadcast", "Look for no neighbours by broadcast"),
         option("identity", "FILE", "Secret key of this node [default: see --help]").long_help(IDENTITY),
+        option("servald", "DIR", "Go through a Serval daemon that runs on this machine")
+            .long_help(SERVALD)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("")
+            .conflicts_with_all(["udp", "peer", "no-broadcast", "identity"]),
         flag("verbose", "Tell what happens; twice for more").short('v').action(ArgAction::Count),
         flag("quiet", "Tell nothing but errors").short('q').conflicts_with("verbose"),
     ]
@@ -322,6 +343,9 @@ fn read(matches: &ArgMatches) -> Result<Args, Failure> {
         peers: values(given, "peer")?,
         no_broadcast: given.get_flag("no-broadcast"),
         identity: given.get_one::<OsString>("identity").map(PathBuf::from),
+        servald: given.get_one::<OsString>("servald").map(|directory| {
+            if directory.is_empty() { Servald::Usual } else { Servald::At(PathBuf::from(directory)) }
+        }),
         verbose: given.get_count("verbose"),
         quiet: given.get_flag("quiet"),
     };

@@ -4,7 +4,7 @@ use crate::args;
 use crate::failure::{Failure, Status, check};
 use crate::logger::say;
 use msp_core::tunnel::{Outcome, TunnelConfig};
-use msp_core::{Addr, Identity, Port, Rng};
+use msp_core::{Addr, Identity, Port, Rng, Sid};
 use msp_mio::relay::{Relay, RelayConfig};
 use msp_mio::{Config, Runtime, Source, Target};
 use sha2::{Digest, Sha512};
@@ -30,19 +30,19 @@ pub(crate) fn run(command: &args::Demo) -> Result<(), Failure> {
     say(&format!("web server     http://{web}/, a file of {} MB", command.size));
 
     let listener = bind(None)?;
-    say(&format!("msp listen     node {} at UDP {}", listener.sid(), listener.local_addr()));
-    let remote = Addr::new(listener.sid(), Port::from(WEB));
+    let (sid, udp) = say_node("msp listen ", &listener)?;
+    let remote = Addr::new(sid, Port::from(WEB));
 
     let mut config = RelayConfig::new(command.loss, seed);
     config.reorder = 5;
-    let relay = Relay::start(listener.local_addr(), config)?;
+    let relay = Relay::start(udp, config)?;
     let relay_address = relay.address();
     say(&format!("bad link       UDP {relay_address}, loses {} % both ways (--seed={seed})", command.loss));
 
     let connector = bind(Some(relay_address))?;
     let entrance = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = entrance.local_addr()?;
-    say(&format!("msp connect    node {} at UDP {}", connector.sid(), connector.local_addr()));
+    say_node("msp connect", &connector)?;
 
     let mut once = TunnelConfig::default();
     once.once = true;
@@ -80,6 +80,14 @@ pub(crate) fn run(command: &args::Demo) -> Result<(), Failure> {
 fn random_seed() -> io::Result<u64> {
     let random = msp_mio::random()?;
     Ok(random.iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte)))
+}
+
+/// Tells what and where a node is.
+fn say_node(name: &str, runtime: &Runtime) -> Result<(Sid, SocketAddr), Failure> {
+    let parts = runtime.sid().zip(runtime.local_addr());
+    let (sid, address) = parts.ok_or_else(|| Failure::new(Status::ConnectionFailed, "it is no node"))?;
+    say(&format!("{name}    node {sid} at UDP {address}"));
+    Ok((sid, address))
 }
 
 /// A node on the loopback address, which knows nobody but the given peer.

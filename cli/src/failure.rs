@@ -67,6 +67,7 @@ pub(crate) fn check(outcome: Outcome, once: bool, far_end: impl Display) -> Resu
             Status::Unreachable,
             "; is the address (SID) right, is `msp listen` running there, does UDP get through?",
         ),
+        EndReason::PortRefused => (Status::CannotBind, "; another program has it, or there is no identity"),
         EndReason::Shutdown => (Status::ConnectionFailed, " by a signal, before the end"),
         _ => (Status::ConnectionFailed, ""),
     };

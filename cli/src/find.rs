@@ -17,12 +17,14 @@ pub(crate) fn run(command: args::Find, options: &Options) -> Result<(), Failure>
     let config = FindConfig { pattern, time: Duration::from_secs(command.time.into()) };
     let mut count = 0;
     let mut written = Ok(());
-    bind_client(options, None)?.runtime.find(config, |event| {
+    let node = bind_client(options, None)?;
+    let runtime = node.runtime.find(config, |event| {
         let FindEvent::Found { sid, service, round_trip } = event else { return ControlFlow::Continue(()) };
         count += 1;
         written = writeln!(io::stdout(), "{}", line(sid, &service, round_trip, command.json));
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
+    runtime.close()?;
     written?;
     if count == 0 {
         let message = "nobody answered; does `msp listen --service` run there, does UDP get through?";

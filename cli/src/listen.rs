@@ -7,6 +7,7 @@ use crate::limits;
 use crate::logger::say;
 use crate::node::bind_server;
 use msp_core::mdp::Service;
+use msp_core::tunnel::TunnelEvent;
 use msp_mio::Target;
 use std::net::Ipv4Addr;
 
@@ -17,20 +18,29 @@ pub(crate) fn run(command: args::Listen, options: &Options) -> Result<(), Failur
     };
     let (mut config, streams) = limits::settings(&command.limits);
     config.once = command.once;
-    let mut node = bind_server(options)?;
+    let mut node = bind_server(options, command.port)?;
     node.runtime.set_streams(streams);
     if let Some(name) = command.service {
         node.runtime.set_service(Service { name, port: command.port });
     }
     limits::log(&command.limits);
-    let (sid, local) = (node.runtime.sid(), node.runtime.local_addr());
+    let local = node.runtime.local_addr();
     let once = command.once || target == Target::Stdio;
     let tunnel = node.runtime.listen(command.port, target, config)?.name_limits(limits::option);
-    if !options.quiet {
-        say(&format!("listening on MDP port {}; at the other end run", command.port));
-        for address in reachable_at(local) {
-            say(&format!("    msp connect {sid}@{address} {}", command.port));
+    let outcome = tunnel.run_with(|event| {
+        let TunnelEvent::Listening { sid, port } = event else { return };
+        if options.quiet {
+            return;
         }
-    }
-    check(tunnel.run()?, once, format_args!("MDP port {}", command.port))
+        say(&format!("listening on MDP port {port}; at the other end run"));
+        match local {
+            Some(local) => {
+                for address in reachable_at(local) {
+                    say(&format!("    msp connect {sid}@{address} {port}"));
+                }
+            }
+            None => say(&format!("    msp connect --servald {sid} {port}")),
+        }
+    })?;
+    check(outcome, once, format_args!("MDP port {}", command.port))
 }

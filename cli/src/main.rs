@@ -16,6 +16,7 @@ mod logger;
 mod node;
 mod ping;
 mod prompt;
+mod servald;
 
 use args::Command;
 use failure::Failure;

@@ -1,24 +1,28 @@
-//! The embedded node, as the options want it.
+//! What is below, as the options want it: a node of our own, or a daemon.
 
 use crate::address::HostPort;
 use crate::args::Options;
 use crate::failure::{Failure, Status, describe};
 use crate::identity::{Claim, Claimed, claim};
-use msp_core::Identity;
+use crate::servald;
+use msp_core::{Identity, Port};
 use msp_mio::{BindError, Config, Runtime};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
-/// A node that ends on signals, and the lock on its identity.
+/// What ends on signals, and the lock on its identity if it has one.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) runtime: Runtime,
     _lock: Option<File>,
 }
 
-/// The node of a program that offers something: with its own identity and port, or not at all.
-pub(crate) fn bind_server(options: &Options) -> Result<Node, Failure> {
+/// The node of a program that offers something at `port`: with its own identity and UDP port, or not at all.
+pub(crate) fn bind_server(options: &Options, port: Port) -> Result<Node, Failure> {
+    if let Some(servald) = &options.servald {
+        return finish(servald::attach(servald, Some(port))?, None);
+    }
     let config = config(options, None)?;
     let Claimed { identity, lock } = claim(options.identity.as_deref(), Claim::Needed)?;
     let runtime = Runtime::bind(identity, &config).map_err(|error| in_use(&error))?;
@@ -28,6 +32,9 @@ pub(crate) fn bind_server(options: &Options) -> Result<Node, Failure> {
 /// The node of a program that asks for something, maybe of a node at `host`. If another program has the
 /// usual identity and port, others will do, so that any number of them run beside each other.
 pub(crate) fn bind_client(options: &Options, host: Option<&HostPort>) -> Result<Node, Failure> {
+    if let Some(servald) = &options.servald {
+        return finish(servald::attach(servald, None)?, None);
+    }
     let mut config = config(options, host)?;
     let need = if options.identity.is_some() { Claim::Needed } else { Claim::Wanted };
     let Claimed { identity, lock } = claim(options.identity.as_deref(), need)?;
@@ -35,7 +42,7 @@ pub(crate) fn bind_client(options: &Options, host: Option<&HostPort>) -> Result<
         Err(error) if error.source.kind() == ErrorKind::AddrInUse && options.udp.is_none() => {
             config.udp.set_port(0);
             let runtime = Runtime::bind(identity, &config);
-            runtime.inspect(|runtime| log::info!("{error}; going on at {}", runtime.local_addr()))
+            runtime.inspect(|_| log::info!("{error}; going on at any free one"))
         }
         result => result,
     };
@@ -44,7 +51,9 @@ pub(crate) fn bind_client(options: &Options, host: Option<&HostPort>) -> Result<
 
 fn finish(mut runtime: Runtime, lock: Option<File>) -> Result<Node, Failure> {
     runtime.stop_on_signals()?;
-    log::info!("node {} at UDP {}", runtime.sid(), runtime.local_addr());
+    if let (Some(sid), Some(address)) = (runtime.sid(), runtime.local_addr()) {
+        log::info!("node {sid} at UDP {address}");
+    }
     Ok(Node { runtime, _lock: lock })
 }
 
@@ -72,6 +81,10 @@ fn resolve_peer(peer: &HostPort, local: SocketAddr) -> Result<SocketAddr, Failur
 
 fn in_use(error: &BindError) -> Failure {
     let hint = match error.source.kind() {
+        ErrorKind::AddrInUse if servald::is_running() => {
+            "; a Serval daemon runs here: add --servald to go through it, or choose a port, such as \
+             --udp=0.0.0.0:0 for any free one"
+        }
         ErrorKind::AddrInUse => {
             "; another msp or a Serval daemon has it: end that one, or choose a port, such as --udp=0.0.0.0:0 \
              for any free one"

@@ -1,36 +1,40 @@
-//! Streams over an embedded MDP node, as one object.
+//! Streams over the way onto the mesh, as one object.
 
-use crate::mdp::{InterfaceId, Node, NodeEvent, Transmit};
+use crate::mdp::{InterfaceId, Transmit, Uplink, UplinkEvent};
 use crate::msp::{Endpoint, Event};
-use crate::{Instant, Protection, Sid};
+use crate::{Instant, Port, Protection, Sid};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-/// An [`Endpoint`] on a [`Node`]: packets of interfaces on one side, streams on the other.
+/// An [`Endpoint`] on an [`Uplink`]: packets on one side, streams on the other.
 ///
-/// Streams are asked for packets only while the node has room for them: a segment that waits in its stream
-/// still takes the latest acknowledgment along, one that waits in the node does not.
+/// Streams are asked for packets only while there is room for them below: a segment that waits in its stream
+/// still takes the latest acknowledgment along, one that waits below does not. The ports of listeners and streams
+/// are bound below as long as they are in use.
 #[derive(Debug)]
 pub struct Host {
-    node: Node,
+    uplink: Uplink,
     endpoint: Endpoint,
-    /// The datagram on its way from the endpoint to the node, kept for its memory.
+    /// The ports of the endpoint that are taken below.
+    ports: BTreeSet<Port>,
+    /// The datagram on its way down, kept for its memory.
     datagram: Vec<u8>,
 }
 
 impl Host {
-    /// A host with the address of `node`. `seed` must come from a random source, or from a test's seed, and
-    /// must not be that of the node.
+    /// A host with the address of `uplink`: a [`Node`](crate::Node) or a [`Daemon`](crate::Daemon). `seed` must
+    /// come from a random source, or from a test's seed, and must not be that of the node.
     #[must_use]
-    pub fn new(node: Node, config: crate::msp::Config, seed: [u8; 32]) -> Self {
-        let endpoint = Endpoint::new(config, node.sid(), seed);
-        Self { node, endpoint, datagram: Vec::new() }
+    pub fn new(uplink: impl Into<Uplink>, config: crate::msp::Config, seed: [u8; 32]) -> Self {
+        let endpoint = Endpoint::new(config, seed);
+        Self { uplink: uplink.into(), endpoint, ports: BTreeSet::new(), datagram: Vec::new() }
     }
 
-    /// Its address.
+    /// Its address, see [`Uplink::sid`].
     #[must_use]
-    pub fn sid(&self) -> Sid {
-        self.node.sid()
+    pub fn sid(&self) -> Option<Sid> {
+        self.uplink.sid()
     }
 
     /// Its streams.
@@ -38,33 +42,43 @@ impl Host {
         &mut self.endpoint
     }
 
-    /// Its node.
-    pub const fn node(&mut self) -> &mut Node {
-        &mut self.node
+    /// What is below.
+    pub const fn uplink(&mut self) -> &mut Uplink {
+        &mut self.uplink
     }
 
-    /// Takes a packet that came from `from` on `interface`.
+    /// Takes a packet that came from `from` on `interface`, see [`Uplink::handle_packet`].
     pub fn handle_packet(&mut self, now: Instant, interface: InterfaceId, from: SocketAddr, packet: &[u8]) {
-        self.node.handle_packet(now, interface, from, packet);
+        self.uplink.handle_packet(now, interface, from, packet);
+        self.deliver(now);
+    }
+
+    /// Takes what came from the daemon, see [`Uplink::handle_reply`].
+    pub fn handle_reply(&mut self, now: Instant, reply: &[u8]) {
+        self.uplink.handle_reply(now, reply);
         self.deliver(now);
     }
 
     /// Does what is due. Early or twice, it does nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.node.handle_timeout(now);
+        self.uplink.handle_timeout(now);
         self.deliver(now);
         self.endpoint.handle_timeout(now);
+        self.bind(now);
     }
 
     /// The next packet to send, `None` when there is none. `buffer` is cleared first. What is returned counts
     /// as sent: not sending it is packet loss.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        let Self { node, endpoint, datagram } = self;
-        while let Some(outgoing) = endpoint.poll_transmit_if(now, datagram, |sid| node.has_room(*sid)) {
-            // What the node cannot send is lost, as anything may be; the stream sends it again.
-            let _ = node.send(now, outgoing.from, outgoing.to, Protection::Encrypted, datagram);
+        self.bind(now);
+        let Self { uplink, endpoint, datagram, .. } = self;
+        while let Some(outgoing) =
+            endpoint.poll_transmit_if(now, datagram, |from, to| uplink.has_room(from, to))
+        {
+            // What is not taken below is lost, as anything may be; the stream sends it again.
+            let _ = uplink.send(now, outgoing.from, outgoing.to, Protection::Encrypted, datagram);
         }
-        node.poll_transmit(now, buffer)
+        uplink.poll_transmit(now, buffer)
     }
 
     /// What has happened to streams, oldest first.
@@ -72,17 +86,19 @@ impl Host {
         self.endpoint.poll_event()
     }
 
-    /// What has happened to the node, oldest first.
-    pub fn poll_node_event(&mut self) -> Option<NodeEvent> {
-        self.node.poll_event()
+    /// What has happened below, oldest first.
+    pub fn poll_uplink_event(&mut self) -> Option<UplinkEvent> {
+        self.uplink.poll_event()
     }
 
     /// When to call [`Host::handle_timeout`]; the last time seen while there is something to take.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let ready = self.endpoint.has_events() || self.endpoint.has_transmit(|sid| self.node.has_room(*sid));
-        let endpoint = if ready { Some(self.endpoint.now()) } else { self.endpoint.next_timer() };
-        [self.node.poll_timeout(), endpoint].into_iter().flatten().min()
+        let room = |from, to| self.uplink.has_room(from, to);
+        let endpoint = &self.endpoint;
+        let ready = endpoint.has_events() || endpoint.has_changed_ports() || endpoint.has_transmit(room);
+        let endpoint = if ready { Some(endpoint.now()) } else { endpoint.next_timer() };
+        [self.uplink.poll_timeout(), endpoint].into_iter().flatten().min()
     }
 
     /// Whether anything would be lost by ending now: a stream, or its last words.
@@ -91,11 +107,29 @@ impl Host {
         self.endpoint.is_idle()
     }
 
-    /// Passes on what has arrived for ports that are not the node's own.
+    /// Whether there are last words to a daemon, see [`Uplink::is_closed`].
+    pub(crate) fn is_closed(&self) -> bool {
+        self.uplink.is_closed()
+    }
+
+    /// Passes on what has arrived for streams.
     fn deliver(&mut self, now: Instant) {
-        while let Some(datagram) = self.node.poll_datagram() {
+        while let Some(datagram) = self.uplink.poll_datagram() {
             // Why one is ignored is for counters only.
             let _ = self.endpoint.handle_datagram(now, datagram);
         }
+    }
+
+    /// Takes the ports below that streams need, and gives back those that they need no more.
+    fn bind(&mut self, now: Instant) {
+        let Some(ports) = self.endpoint.changed_ports() else { return };
+        for port in self.ports.difference(&ports) {
+            self.uplink.release(now, *port);
+        }
+        for port in ports.difference(&self.ports) {
+            // Without its port a stream cannot be heard and comes to its own end.
+            let _ = self.uplink.bind(now, *port);
+        }
+        self.ports = ports;
     }
 }

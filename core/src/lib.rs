@@ -114,7 +114,7 @@
 //!
 //! let port = Port::from(512);
 //! hosts[1].endpoint().listen(port)?;
-//! let remote = Addr::new(hosts[1].sid(), port);
+//! let remote = Addr::new(hosts[1].sid().ok_or("a node has an address")?, port);
 //! let stream = hosts[0].endpoint().connect(now, remote)?;
 //! if let Some(mut stream) = hosts[0].endpoint().stream(stream) {
 //!     stream.send(now, "hello".into())?;
@@ -180,7 +180,7 @@ pub use addr::{Addr, ParsePortError, ParseSidError, Port, Sid};
 pub use host::Host;
 pub use mdp::{
     Daemon, DaemonConfig, DaemonEvent, Datagram, Destination, Fingerprint, Identity, InterfaceConfig,
-    InterfaceId, Node, NodeConfig, NodeEvent, NodeStats, SendDatagramError, Transmit,
+    InterfaceId, Node, NodeConfig, NodeEvent, NodeStats, SendDatagramError, Transmit, Uplink, UplinkEvent,
 };
 pub use rng::Rng;
 pub use seq::Seq;

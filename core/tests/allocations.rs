@@ -41,7 +41,8 @@ fn carry(now: Instant, from: &mut Endpoint, to: &mut Endpoint, buffer: &mut Vec<
         allocations += ALLOCATIONS.get() - before;
         // What the node below allocates; twice, as duplicates allocate nothing either.
         let copies = [Bytes::copy_from_slice(buffer), Bytes::copy_from_slice(buffer)];
-        let source = Addr::new(from.local(), outgoing.from);
+        let sender = if outgoing.to.sid == B { A } else { B };
+        let source = Addr::new(sender, outgoing.from);
         let before = ALLOCATIONS.get();
         for payload in copies {
             let datagram = Datagram::new(source, outgoing.to.port, Protection::Encrypted, payload);
@@ -56,7 +57,7 @@ fn carry(now: Instant, from: &mut Endpoint, to: &mut Endpoint, buffer: &mut Vec<
 #[test]
 fn steady_state_allocates_nothing_per_packet() {
     let (mut a, mut b) =
-        (Endpoint::new(Config::default(), A, [1; 32]), Endpoint::new(Config::default(), B, [2; 32]));
+        (Endpoint::new(Config::default(), [1; 32]), Endpoint::new(Config::default(), [2; 32]));
     b.listen(600.into()).unwrap();
     let (mut now, mut buffer) = (Instant::ZERO, Vec::new());
     let stream = a.connect(now, Addr::new(B, 600.into())).unwrap();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use core::time::Duration;
 use lab::{ACK, CLIENT, FIRST, Lab, PORT, SERVER, SHUTDOWN, STOP, data, forged, ms, sid};
 use msp_core::msp::{CloseReason, Config, DatagramError, Endpoint, Event, Limit, StreamId};
-use msp_core::{Addr, Instant, Rng};
+use msp_core::{Addr, Instant, Rng, Sid};
 
 const SECOND: Duration = ms(1000);
 
@@ -109,29 +109,29 @@ fn a_flood_of_openings_from_100_000_peers_leaves_those_who_are_there_their_goodp
 fn strangers_still_get_in_while_others_open_500_streams_a_second() {
     let mut lab = lab();
     let mut rng = Rng::new([1; 32]);
-    let mut honest: Vec<Endpoint> = Vec::new();
+    let mut honest: Vec<(Sid, Endpoint)> = Vec::new();
     let mut buffer = Vec::new();
     lab.repeat(10_000, ms(1), |lab, n| {
         let _ = lab.ends[SERVER].handle_datagram(lab.now, bare(enemy(n, 0)));
         lab.run(Duration::from_micros(rng.below(2000)));
         if n % 250 == 100 && n < 5_000 {
             // Each has a SID of its own.
-            let mut stranger = Endpoint::new(Config::default(), sid(500 + n / 250), [n as u8; 32]);
+            let mut stranger = Endpoint::new(Config::default(), [n as u8; 32]);
             let stream = stranger.connect(lab.now, Addr::new(sid(1), PORT.into())).unwrap();
             stranger.stream(stream).unwrap().send(lab.now, Bytes::from_static(b"hello")).unwrap();
-            honest.push(stranger);
+            honest.push((sid(500 + n / 250), stranger));
         }
-        for stranger in &mut honest {
+        for (own, stranger) in &mut honest {
             stranger.handle_timeout(lab.now);
             while let Some(outgoing) = stranger.poll_transmit(lab.now, &mut buffer) {
-                let from = Addr::new(stranger.local(), outgoing.from);
+                let from = Addr::new(*own, outgoing.from);
                 let _ = lab.ends[SERVER].handle_datagram(lab.now, forged(from, &buffer));
             }
             while stranger.poll_event().is_some() {}
         }
     });
     let heard = lab.accepted.iter().map(|(_, peer)| peer.sid);
-    let heard = heard.filter(|peer| honest.iter().any(|it| it.local() == *peer));
+    let heard = heard.filter(|peer| honest.iter().any(|(own, _)| own == peer));
     let heard: std::collections::BTreeSet<_> = heard.collect();
     assert!(heard.len() >= 14, "{} of {}", heard.len(), honest.len());
 }
@@ -368,7 +368,7 @@ fn a_flood_does_not_make_the_server_forget_streams_that_have_ended_just_now() {
 fn events_that_nobody_takes_are_bounded() {
     let mut config = Config::default();
     config.max_streams = 8;
-    let mut endpoint = Endpoint::new(config, sid(1), [1; 32]);
+    let mut endpoint = Endpoint::new(config, [1; 32]);
     endpoint.listen(PORT.into()).unwrap();
     let mut now = Instant::from_millis(1000);
     let mut accepted = 0;

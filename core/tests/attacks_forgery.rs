@@ -140,7 +140,7 @@ fn streams_repair_what_forged_acknowledgments_have_lost() {
         .dial(|_| msp_core::testing::Dial::Open(Socket::waiting().finishing()));
     let data = pattern(5, 100_000);
     pair.open(Socket::waiting().sending(data.clone()).finishing());
-    let [client, server] = [CLIENT, SERVER].map(|end| pair.ends[end].tunnel.node().sid());
+    let [client, server] = [CLIENT, SERVER].map(|end| pair.ends[end].tunnel.uplink().sid().unwrap());
     for round in 0..20_000_u32 {
         let records: Vec<_> = (0..8_u8)
             .map(|step| Ack { sequence: step.wrapping_mul(32).wrapping_add(round as u8), mask: u32::MAX })

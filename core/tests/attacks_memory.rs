@@ -54,7 +54,7 @@ struct Victim {
 impl Victim {
     fn new(config: &Config) -> Self {
         let (before, bound) = (live(), config.max_memory());
-        let mut endpoint = Endpoint::new(config.clone(), sid(1), [1; 32]);
+        let mut endpoint = Endpoint::new(config.clone(), [1; 32]);
         endpoint.listen(PORT.into()).unwrap();
         Self { endpoint, bound, before, now: Instant::from_millis(1000), sealed: 0, most: 0 }
     }

@@ -148,7 +148,7 @@ fn an_opening_that_the_server_does_not_know_opens_one_stream_for_a_moment() {
     let (lab, recorded) = exchange();
     let mut config = Config::default();
     config.replay_memory = 1000;
-    let mut server = Endpoint::new(config, sid(1), [9; 32]);
+    let mut server = Endpoint::new(config, [9; 32]);
     server.listen(PORT.into()).unwrap();
     let mut now = lab.now + ms(20_000);
     let mut accepted = Vec::new();

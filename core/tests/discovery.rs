@@ -4,7 +4,7 @@
 mod common;
 
 use common::frames;
-use msp_core::mdp::{Find, FindConfig, FindEvent, Service, ServicePattern};
+use msp_core::mdp::{Find, FindConfig, FindEvent, Service, ServicePattern, Uplink};
 use msp_core::testing::{Link, Mesh, Network, Receiver, Station, seed};
 use msp_core::{
     Addr, Destination, Identity, Instant, InterfaceConfig, InterfaceId, Node, NodeConfig, Port, Protection,
@@ -25,46 +25,55 @@ fn address(index: usize) -> SocketAddr {
 
 /// One that looks for services, or a node that may have one.
 enum Stand {
-    Find(Box<Find>, Vec<FindEvent>),
+    Find(Find, Box<Uplink>, Vec<FindEvent>),
     Node(Box<Node>),
 }
 
 impl Station for Stand {
     fn handle_packet(&mut self, now: Instant, from: usize, packet: &[u8]) {
         match self {
-            Self::Find(find, _) => find.handle_packet(now, INTERFACE, address(from), packet),
+            Self::Find(find, uplink, _) => {
+                uplink.handle_packet(now, INTERFACE, address(from), packet);
+                find.update(now, uplink);
+            }
             Self::Node(node) => node.handle_packet(now, INTERFACE, address(from), packet),
         }
     }
 
     fn handle_timeout(&mut self, now: Instant) {
         match self {
-            Self::Find(find, _) => find.handle_timeout(now),
+            Self::Find(find, uplink, _) => {
+                uplink.handle_timeout(now);
+                find.update(now, uplink);
+            }
             Self::Node(node) => node.handle_timeout(now),
         }
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
         match self {
-            Self::Find(find, _) => find.poll_timeout(),
+            Self::Find(find, uplink, _) => {
+                [find.poll_timeout(), uplink.poll_timeout()].into_iter().flatten().min()
+            }
             Self::Node(node) => node.poll_timeout(),
         }
     }
 
     fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Receiver> {
         let transmit = match self {
-            Self::Find(find, _) => find.poll_transmit(now, buffer),
+            Self::Find(_, uplink, _) => uplink.poll_transmit(now, buffer),
             Self::Node(node) => node.poll_transmit(now, buffer),
         };
         Some(match transmit?.to {
             Destination::Broadcast => Receiver::Everyone,
+            Destination::Daemon => unreachable!("there is none"),
             Destination::Unicast(to) => Receiver::Station((0..9).find(|index| address(*index) == to)?),
         })
     }
 
     fn poll_report(&mut self) -> bool {
         match self {
-            Self::Find(find, events) => {
+            Self::Find(find, _, events) => {
                 let event = find.poll_event();
                 let something = event.is_some();
                 events.extend(event);
@@ -95,7 +104,7 @@ fn look(
         node.set_service(service);
         let (seed, now) = (network.seed(), network.now);
         network.place(if index == 0 {
-            Stand::Find(Box::new(Find::new(config.clone(), node, seed, now)), Vec::new())
+            Stand::Find(Find::new(config.clone(), seed, now), Box::new(node.into()), Vec::new())
         } else {
             Stand::Node(Box::new(node))
         });
@@ -103,7 +112,7 @@ fn look(
     network.join_all(shape);
     network.run(Duration::from_secs(11));
     match network.stations.swap_remove(0) {
-        Stand::Find(_, events) => events,
+        Stand::Find(_, _, events) => events,
         Stand::Node(_) => Vec::new(),
     }
 }

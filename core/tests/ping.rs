@@ -2,7 +2,7 @@
 
 use msp_core::mdp::{Ping, PingConfig, PingEvent, PingSummary};
 use msp_core::testing::{Link, seed};
-use msp_core::{Identity, Instant, InterfaceConfig, InterfaceId, Node, NodeConfig, Sid};
+use msp_core::{Identity, Instant, InterfaceConfig, InterfaceId, Node, NodeConfig, Sid, Uplink};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,6 +14,7 @@ const DELAY: Duration = Duration::from_millis(20);
 struct Net {
     now: Instant,
     ping: Ping,
+    asker: Uplink,
     echo: Node,
     there: Link,
     back: Link,
@@ -49,7 +50,8 @@ impl Net {
         asker.add_peer(INTERFACE, address(2));
         Self {
             now: Instant::ZERO,
-            ping: Ping::new(config, asker, echo_sid(), random(3, seed), Instant::ZERO),
+            ping: Ping::new(config, echo_sid(), random(3, seed), Instant::ZERO),
+            asker: asker.into(),
             echo,
             there: shape(Link::new(2 * seed)),
             back: shape(Link::new(2 * seed + 1)),
@@ -61,9 +63,10 @@ impl Net {
     /// Takes all that is ready, and checks that nothing is left.
     fn drain(&mut self) {
         let mut buffer = Vec::new();
-        self.ping.handle_timeout(self.now);
+        self.asker.handle_timeout(self.now);
+        self.ping.update(self.now, &mut self.asker);
         self.echo.handle_timeout(self.now);
-        while self.ping.poll_transmit(self.now, &mut buffer).is_some() {
+        while self.asker.poll_transmit(self.now, &mut buffer).is_some() {
             self.sent.extend_from_slice(&buffer);
             self.there.push(self.now, buffer.clone());
         }
@@ -72,7 +75,8 @@ impl Net {
         }
         while self.echo.poll_event().is_some() {}
         self.events.extend(std::iter::from_fn(|| self.ping.poll_event()));
-        assert!(self.ping.poll_timeout().is_none_or(|at| at > self.now), "spins at {:?}", self.now);
+        let due = self.ping.poll_timeout().into_iter().chain(self.asker.poll_timeout()).min();
+        assert!(due.is_none_or(|at| at > self.now), "spins at {:?}", self.now);
     }
 
     /// Goes on for at most this long, or until the end.
@@ -83,7 +87,7 @@ impl Net {
             if self.summary().is_some() {
                 return;
             }
-            let timers = [self.ping.poll_timeout(), self.echo.poll_timeout()];
+            let timers = [self.ping.poll_timeout(), self.asker.poll_timeout(), self.echo.poll_timeout()];
             let arrivals = [self.there.next_arrival(), self.back.next_arrival()];
             let next = timers.into_iter().chain(arrivals).flatten().min().unwrap_or(end);
             self.now = self.now.max(next.min(end));
@@ -94,7 +98,8 @@ impl Net {
                 self.echo.handle_packet(self.now, INTERFACE, address(1), &packet);
             }
             while let Some(packet) = self.back.pop(self.now) {
-                self.ping.handle_packet(self.now, INTERFACE, address(2), &packet);
+                self.asker.handle_packet(self.now, INTERFACE, address(2), &packet);
+                self.ping.update(self.now, &mut self.asker);
             }
         }
     }
@@ -225,8 +230,9 @@ fn early_and_repeated_calls_and_time_that_goes_back_change_nothing() {
     net.run(Duration::from_millis(1500));
     let (before, deadline) = (net.ping.summary(), net.ping.poll_timeout());
     for now in [net.now, Instant::ZERO, net.now] {
-        net.ping.handle_timeout(now);
-        assert_eq!(net.ping.poll_transmit(now, &mut Vec::new()), None);
+        net.asker.handle_timeout(now);
+        net.ping.update(now, &mut net.asker);
+        assert_eq!(net.asker.poll_transmit(now, &mut Vec::new()), None);
         assert_eq!(net.ping.poll_event(), None);
     }
     assert_eq!((net.ping.summary(), net.ping.poll_timeout()), (before, deadline));

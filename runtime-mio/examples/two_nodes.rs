@@ -28,8 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.udp = "127.0.0.1:0".parse()?;
     config.broadcast = false;
     let listener = Runtime::bind(Identity::from_seed(msp_mio::random()?), &config)?;
-    let remote = Addr::new(listener.sid(), Port::from(ECHO));
-    config.peers.push(listener.local_addr());
+    let remote = Addr::new(listener.sid().ok_or("a node has an address")?, Port::from(ECHO));
+    config.peers.extend(listener.local_addr());
     let stop_listener = listener.stopper();
     let tunnel = listener.listen(ECHO.into(), Target::Tcp(vec![target]), TunnelConfig::default())?;
     let listening = thread::spawn(move || tunnel.run());

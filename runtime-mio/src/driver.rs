@@ -1,11 +1,12 @@
 //! The loop that drives a tunnel.
 
 use crate::local::Local;
-use crate::runtime::{ACCEPTOR, Error, FIRST_LINK, Runtime, Wires, random};
+use crate::runtime::{Error, Runtime, random};
 use crate::stdio::StdioLink;
 use crate::tcp::{ACCEPTS_PER_TURN, Acceptor, TcpLink};
+use crate::wires::{ACCEPTOR, FIRST_LINK, Incoming, Wires};
 use mio::Token;
-use msp_core::mdp::NodeEvent;
+use msp_core::mdp::{DaemonEvent, NodeEvent, UplinkEvent};
 use msp_core::msp::Limit;
 use msp_core::tunnel::{Action, EndReason, LinkId, Outcome, Tunnel, TunnelConfig, TunnelEvent};
 use msp_core::{Addr, Host, Instant, Port};
@@ -73,7 +74,7 @@ impl Runtime {
     }
 
     fn into_host(self) -> io::Result<(Host, Wires)> {
-        Ok((Host::new(self.node, self.streams, random()?), self.wires))
+        Ok((Host::new(self.uplink, self.streams, random()?), self.wires))
     }
 }
 
@@ -123,13 +124,22 @@ impl Driver {
     /// # Errors
     ///
     /// If the system fails in what everything depends on. What befalls a stream is no error here.
-    pub fn run(mut self) -> io::Result<Outcome> {
+    pub fn run(self) -> io::Result<Outcome> {
+        self.run_with(|_| ())
+    }
+
+    /// The same, and `on_event` is told what happens.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Driver::run`].
+    pub fn run_with(mut self, mut on_event: impl FnMut(&TunnelEvent)) -> io::Result<Outcome> {
         let mut events = Wires::events();
         loop {
             let now = self.wires.now();
-            let progress = self.turn(now);
+            let progress = self.turn(now, &mut on_event);
             if let Some(outcome) = self.outcome {
-                self.send_rest(&mut events)?;
+                self.send_rest(&mut events, &mut on_event)?;
                 return Ok(outcome);
             }
             let deadline = self.deadline();
@@ -148,13 +158,18 @@ impl Driver {
     }
 
     /// Does a bounded share of everything that can be done now. True if anything was done.
-    fn turn(&mut self, now: Instant) -> bool {
+    fn turn(&mut self, now: Instant, on_event: &mut impl FnMut(&TunnelEvent)) -> bool {
         if self.wires.take_stop() {
             self.tunnel.shutdown(now);
         }
         let Self { wires, tunnel, .. } = self;
-        let interface = wires.interface;
-        let received = wires.udp.receive(|from, packet| tunnel.handle_packet(now, interface, from, packet));
+        if wires.take_unreachable() {
+            tunnel.handle_unreachable(now);
+        }
+        let received = wires.receive(|incoming| match incoming {
+            Incoming::Packet(interface, from, packet) => tunnel.handle_packet(now, interface, from, packet),
+            Incoming::Reply(reply) => tunnel.handle_reply(now, reply),
+        });
         if tunnel.poll_timeout().is_some_and(|at| at <= now) {
             tunnel.handle_timeout(now);
         }
@@ -162,7 +177,7 @@ impl Driver {
         let moved = self.move_bytes(now);
         let accepted = self.accept(now);
         let sent = self.transmit(now);
-        let reported = self.report();
+        let reported = self.report(on_event);
         received || acted || moved || accepted || sent || reported
     }
 
@@ -244,14 +259,15 @@ impl Driver {
 
     fn transmit(&mut self, now: Instant) -> bool {
         let Self { wires, tunnel, .. } = self;
-        wires.udp.transmit(now, |buffer| tunnel.poll_transmit(now, buffer))
+        wires.transmit(now, |buffer| tunnel.poll_transmit(now, buffer))
     }
 
-    fn report(&mut self) -> bool {
+    fn report(&mut self, on_event: &mut impl FnMut(&TunnelEvent)) -> bool {
         let mut progress = false;
         while let Some(event) = self.tunnel.poll_event() {
             progress = true;
             self.log(&event);
+            on_event(&event);
         }
         progress
     }
@@ -277,7 +293,7 @@ impl Driver {
                 let name = (self.limit_name)(*limit);
                 log::warn!("{limit}: {peer} was held off; {name} allows no more");
             }
-            TunnelEvent::Node(event) => log_node(event),
+            TunnelEvent::Uplink(event) => log_uplink(event),
             _ => {}
         }
     }
@@ -289,17 +305,22 @@ impl Driver {
     }
 
     /// Hands the packets to the kernel that it has not taken yet.
-    fn send_rest(&mut self, events: &mut mio::Events) -> io::Result<()> {
+    fn send_rest(
+        &mut self,
+        events: &mut mio::Events,
+        on_event: &mut impl FnMut(&TunnelEvent),
+    ) -> io::Result<()> {
         for _ in 0..LAST_TURNS {
             let now = self.wires.now();
             let progress = self.transmit(now);
-            if !progress && !self.wires.udp.is_blocked() {
+            let deadline = self.tunnel.poll_timeout();
+            if !progress && !self.wires.is_blocked() && deadline.is_none() {
                 break;
             }
-            self.wires.wait(events, now, progress, None)?;
+            self.wires.wait(events, now, progress, deadline)?;
         }
-        self.report();
-        log::debug!("UDP: {:?}", self.wires.udp.stats());
+        self.report(on_event);
+        log::debug!("{:?}", self.wires);
         Ok(())
     }
 }
@@ -309,10 +330,16 @@ fn token_of(id: LinkId) -> Token {
     Token(FIRST_LINK.saturating_add(id.get() as usize))
 }
 
-fn log_node(event: &NodeEvent) {
+fn log_uplink(event: &UplinkEvent) {
     match event {
-        NodeEvent::NeighbourUp { sid, address, .. } => log::info!("neighbour {sid} at UDP {address}"),
-        NodeEvent::NeighbourDown { sid } => log::info!("neighbour {sid} is gone"),
-        _ => {}
+        UplinkEvent::Node(NodeEvent::NeighbourUp { sid, address, .. }) => {
+            log::info!("neighbour {sid} at UDP {address}");
+        }
+        UplinkEvent::Node(NodeEvent::NeighbourDown { sid }) => log::info!("neighbour {sid} is gone"),
+        UplinkEvent::Node(_) => {}
+        UplinkEvent::Daemon(event @ (DaemonEvent::Up { .. } | DaemonEvent::Bound { .. })) => {
+            log::info!("{event}");
+        }
+        UplinkEvent::Daemon(event) => log::warn!("{event}"),
     }
 }

@@ -1,7 +1,7 @@
 //! The MSP tunnel and an MDP node on [mio]: sockets, a clock and a loop around [`msp_core`], which takes
 //! every protocol decision.
 //!
-//! A [`Runtime`] is a node on a UDP socket. It does one thing, in the thread that runs it, until that is
+//! A [`Runtime`] is a node on a UDP socket, or a client of a daemon that runs already. It does one thing, in the thread that runs it, until that is
 //! done or [stopped](Stopper):
 //!
 //! - [`listen`](Runtime::listen) carries the streams that peers open to TCP connections that it makes, or
@@ -33,18 +33,19 @@
 //! that breaks as a warning, links and neighbours that come and go as info.
 #![forbid(unsafe_code)]
 
+mod ask;
 mod broadcast;
 mod clock;
+mod daemon;
 mod driver;
-mod find;
 mod local;
-mod ping;
 #[cfg(feature = "relay")]
 pub mod relay;
 mod runtime;
 mod stdio;
 mod tcp;
 mod udp;
+mod wires;
 
 pub use driver::{Driver, Source, Target};
 pub use runtime::{BindError, Config, DEFAULT_PORT, Error, Runtime, Stopper, random};

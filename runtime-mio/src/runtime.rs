@@ -1,11 +1,13 @@
-//! A node on a UDP socket.
+//! What is below the streams, with its socket.
 
 use crate::clock::Clock;
+use crate::daemon::DaemonSocket;
 use crate::udp::Udp;
-use mio::{Events, Poll, Token, Waker};
-use msp_core::mdp::{InterfaceConfig, InterfaceId, Node, NodeConfig, Service};
+use crate::wires::{SIGNALS, Socket, Wires};
+use mio::Waker;
+use msp_core::mdp::{Daemon, DaemonConfig, Instance, InterfaceConfig, Node, NodeConfig, Service, Uplink};
 use msp_core::msp::{self, ConnectError, ListenError};
-use msp_core::{Identity, Instant, Sid};
+use msp_core::{Identity, Port, Sid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::fmt;
@@ -13,25 +15,9 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 /// The UDP port of a Serval node.
 pub const DEFAULT_PORT: u16 = 4110;
-
-pub(crate) const UDP: Token = Token(0);
-pub(crate) const ACCEPTOR: Token = Token(1);
-const WAKER: Token = Token(2);
-const SIGNALS: Token = Token(3);
-/// Tokens of links count from here.
-pub(crate) const FIRST_LINK: usize = 4;
-
-/// Events taken from the kernel at once.
-const EVENTS: usize = 256;
-/// The shortest sleep of a turn that moved nothing, so that no mistake can turn into a busy loop. It is
-/// also what mio rounds to.
-const MIN_SLEEP: Duration = Duration::from_millis(1);
-/// How long to wait for the kernel to take UDP packets before trying again unasked.
-const BLOCKED_SLEEP: Duration = Duration::from_millis(10);
 
 /// Where a node lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,30 +38,12 @@ impl Default for Config {
     }
 }
 
-/// A node on a UDP socket, ready to do one thing.
+/// A node on a UDP socket, or a client of a daemon, ready to do one thing.
 #[derive(Debug)]
 pub struct Runtime {
-    pub(crate) node: Node,
+    pub(crate) uplink: Uplink,
     pub(crate) streams: msp::Config,
     pub(crate) wires: Wires,
-}
-
-/// Everything of a runtime but the protocols: what waits and what moves packets.
-pub(crate) struct Wires {
-    pub(crate) poll: Poll,
-    pub(crate) udp: Udp,
-    pub(crate) interface: InterfaceId,
-    pub(crate) waker: Arc<Waker>,
-    clock: Clock,
-    stops_asked: Arc<AtomicU32>,
-    stops_taken: u32,
-    signals: Option<Signals>,
-}
-
-impl fmt::Debug for Wires {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wires").field("udp", &self.udp).finish_non_exhaustive()
-    }
 }
 
 impl Runtime {
@@ -99,8 +67,33 @@ impl Runtime {
         for peer in &config.peers {
             node.add_peer(interface, *peer);
         }
-        let wires = Wires::new(udp, interface, clock).map_err(fail)?;
-        Ok(Self { node, streams: msp::Config::default(), wires })
+        let wires = Wires::new(Socket::Udp(udp, interface), clock).map_err(fail)?;
+        Ok(Self { uplink: node.into(), streams: msp::Config::default(), wires })
+    }
+
+    /// A client of the daemon of `instance`, which has a node and an identity of its own. `port` is the MDP port to
+    /// listen on, if there is one: it names the socket, so that what an earlier client has left behind at the
+    /// daemon is taken over. The daemon need not run yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AddrInUse`] if another program listens on this port through this daemon; otherwise what the
+    /// system lacks.
+    pub fn attach(instance: &Instance, port: Option<Port>) -> io::Result<Self> {
+        let socket = DaemonSocket::bind(instance, port)?;
+        let clock = Clock::start();
+        let daemon = Daemon::new(DaemonConfig::default(), clock.now());
+        let wires = Wires::new(Socket::Daemon(socket), clock)?;
+        Ok(Self { uplink: daemon.into(), streams: msp::Config::default(), wires })
+    }
+
+    /// Whether there is a daemon now, if this is a client of one; true for a node.
+    #[must_use]
+    pub fn is_daemon_there(&self) -> bool {
+        match &self.wires.socket {
+            Socket::Udp(..) => true,
+            Socket::Daemon(socket) => socket.is_daemon_there(),
+        }
     }
 
     /// Sets the limits of its streams.
@@ -110,19 +103,23 @@ impl Runtime {
 
     /// Answers those who look for `service`, as long as it can be reached.
     pub fn set_service(&mut self, service: Service) {
-        self.node.set_service(Some(service));
+        self.uplink.set_service(self.wires.now(), Some(service));
     }
 
-    /// The address of the node on the mesh.
+    /// The address on the mesh; that of a daemon is known later.
     #[must_use]
-    pub fn sid(&self) -> Sid {
-        self.node.sid()
+    pub fn sid(&self) -> Option<Sid> {
+        self.uplink.sid()
     }
 
-    /// The UDP address that is bound, with the port that the system chose if it was asked to.
+    /// The UDP address that is bound, with the port that the system chose if it was asked to. `None` for a client
+    /// of a daemon.
     #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
-        self.wires.udp.local_addr()
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.wires.socket {
+            Socket::Udp(udp, _) => Some(udp.local_addr()),
+            Socket::Daemon(_) => None,
+        }
     }
 
     /// A handle that ends the run from another thread.
@@ -144,74 +141,6 @@ impl Runtime {
         self.wires.poll.registry().register(&mut signals, SIGNALS, mio::Interest::READABLE)?;
         self.wires.signals = Some(signals);
         Ok(())
-    }
-}
-
-impl Wires {
-    fn new(mut udp: Udp, interface: InterfaceId, clock: Clock) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        udp.register(poll.registry(), UDP)?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-        let stops_asked = Arc::new(AtomicU32::new(0));
-        Ok(Self { poll, udp, interface, waker, clock, stops_asked, stops_taken: 0, signals: None })
-    }
-
-    pub(crate) fn now(&self) -> Instant {
-        self.clock.now()
-    }
-
-    pub(crate) fn events() -> Events {
-        Events::with_capacity(EVENTS)
-    }
-
-    /// Waits for events until `deadline`, or takes only those that are there if `progress` says that the
-    /// turn at `now` moved something and there may be more to do. Events of the UDP socket and the signals
-    /// are taken care of.
-    pub(crate) fn wait(
-        &mut self,
-        events: &mut Events,
-        now: Instant,
-        progress: bool,
-        deadline: Option<Instant>,
-    ) -> io::Result<()> {
-        let timeout = if progress { Some(Duration::ZERO) } else { self.sleep(now, deadline) };
-        match self.poll.poll(events, timeout) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
-            Err(error) => return Err(error),
-        }
-        if self.udp.is_blocked() && events.is_empty() {
-            self.udp.retry();
-        }
-        for event in events.iter() {
-            match event.token() {
-                UDP => self.udp.ready(event),
-                SIGNALS => {
-                    let signals = self.signals.iter_mut().flat_map(Signals::pending).count();
-                    self.stops_asked.fetch_add(u32::try_from(signals).unwrap_or(1), Ordering::Relaxed);
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn sleep(&self, now: Instant, deadline: Option<Instant>) -> Option<Duration> {
-        if self.udp.is_blocked() {
-            // The stack has more to send and says so; it has to wait for the kernel.
-            let wanted = deadline.map_or(BLOCKED_SLEEP, |at| at.since(now));
-            return Some(wanted.clamp(MIN_SLEEP, BLOCKED_SLEEP));
-        }
-        let deadline = deadline?;
-        let left = deadline.since(self.clock.now());
-        Some(if deadline <= now { left.max(MIN_SLEEP) } else { left })
-    }
-
-    /// Whether there was another request to stop.
-    pub(crate) fn take_stop(&mut self) -> bool {
-        let stop = self.stops_asked.load(Ordering::Relaxed) != self.stops_taken;
-        self.stops_taken = self.stops_taken.wrapping_add(stop.into());
-        stop
     }
 }
 

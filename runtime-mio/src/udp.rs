@@ -104,10 +104,6 @@ impl Udp {
         self.local
     }
 
-    pub(crate) fn stats(&self) -> UdpStats {
-        self.stats
-    }
-
     /// Remembers what the event said; the work is done in the next turn.
     pub(crate) fn ready(&mut self, event: &Event) {
         self.readable |= event.is_readable();
@@ -164,6 +160,8 @@ impl Udp {
         }
         match first.to {
             Destination::Unicast(to) => self.targets.push(to),
+            // That is not for this socket.
+            Destination::Daemon => {}
             Destination::Broadcast => {
                 if let Some(broadcast) = &mut self.broadcast {
                     self.targets.extend_from_slice(broadcast.addresses(now));

@@ -43,7 +43,7 @@ fn outcome(running: Running) -> Outcome {
 /// A listener for one connection to `target`.
 fn listener(target: Vec<SocketAddr>) -> (Running, Addr, SocketAddr, Stopper) {
     let runtime = node(1, None);
-    let (remote, udp) = (Addr::new(runtime.sid(), PORT.into()), runtime.local_addr());
+    let (remote, udp) = (Addr::new(runtime.sid().unwrap(), PORT.into()), runtime.local_addr().unwrap());
     let stopper = runtime.stopper();
     (run(runtime.listen(PORT.into(), Target::Tcp(target), once()).unwrap()), remote, udp, stopper)
 }

@@ -54,7 +54,7 @@ fn ends() -> Option<[End; 2]> {
         node.add_interface(InterfaceConfig { broadcast: true });
         Host::new(node, msp::Config::default(), [number + 100; 32])
     });
-    let remote = Addr::new(server.sid(), PORT.into());
+    let remote = Addr::new(server.sid()?, PORT.into());
     let client = Tunnel::connect(client, remote, config.clone()).ok()?;
     let server = Tunnel::listen(server, Port::from(PORT), config).ok()?;
     let end = |tunnel, input| End { tunnel, link: None, input, output: Vec::new(), outcome: None };

@@ -1,7 +1,8 @@
 //! What is said in service discovery (`spec/60` section 5): names, queries and answers.
 
-use super::Node;
-use crate::Port;
+use super::{Daemon, Node};
+use crate::wire::mdp::Protection;
+use crate::{Addr, Instant, Port};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
@@ -167,6 +168,31 @@ impl Node {
     /// [`Port::DISCOVERY`], are datagrams like others for a node without a service.
     pub fn set_service(&mut self, service: Option<Service>) {
         self.service = service;
+    }
+}
+
+impl Daemon {
+    /// The same for a client, which binds [`Port::DISCOVERY`] for it. Only one client of a daemon can have that.
+    pub fn set_service(&mut self, now: Instant, service: Option<Service>) {
+        if service.is_some() {
+            // Too many ports are the owner's mistake; then nobody finds the service.
+            let _ = self.bind(now, Port::DISCOVERY);
+        } else {
+            self.release(now, Port::DISCOVERY);
+        }
+        self.service = service;
+    }
+
+    /// Answers a query for our service with its own protection, at a limited rate.
+    pub(super) fn handle_query(&mut self, from: Addr, protection: Protection, query: &[u8]) {
+        let answer = self.service.as_ref().and_then(|service| service.answer(query));
+        let now = self.now;
+        if let Some(answer) = answer.filter(|_| from.port != Port::DISCOVERY)
+            && self.answers.take(now)
+        {
+            // Who wants it asks again.
+            let _ = self.send(now, Port::DISCOVERY, from, protection, &answer);
+        }
     }
 }
 

@@ -114,10 +114,9 @@ impl Node {
         let mut packets: SmallVec<[Loose; 2]> = SmallVec::new();
         let copies = [Some(Destination::Unicast(from)), broadcast.then_some(Destination::Broadcast)];
         for to in copies.into_iter().flatten() {
-            let number = match to {
-                Destination::Unicast(_) => None,
-                Destination::Broadcast => self.interfaces[usize::from(interface.0)].count_broadcast(),
-            };
+            let is_broadcast = to == Destination::Broadcast;
+            let counter = &mut self.interfaces[usize::from(interface.0)];
+            let number = if is_broadcast { counter.count_broadcast() } else { None };
             let mut packet = Vec::new();
             whole_header(&self.identity, interface, to, number).emit(&mut packet);
             frame.emit(Encapsulation::Multiple, &mut packet);

@@ -1,11 +1,10 @@
 //! Looks for services on the mesh (`spec/60` section 5).
 
-use super::{Datagram, InterfaceId, Node, Service, ServicePattern, Transmit};
+use super::{Datagram, Service, ServicePattern, Uplink};
 use crate::wire::mdp::Protection;
 use crate::{Addr, Instant, Port, Rng, Sid};
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use core::net::SocketAddr;
 use core::time::Duration;
 
 /// Events that may wait; with more, answers are not taken, and come again.
@@ -48,17 +47,23 @@ pub enum FindEvent {
 }
 
 /// Asks every node that can be reached, as soon as it can be, for services, and tells each answer as it comes.
-/// It owns the [`Node`] through which it asks, and is driven like it.
 ///
-/// Queries are encrypted to each node, and only encrypted answers count. Who answers is not asked again.
+/// Whoever drives the [`Uplink`] calls [`Find::update`] when a packet has come in or [`Find::poll_timeout`] has
+/// come, and then takes the events and what the uplink has to send.
+///
+/// Queries are encrypted to each node, and only encrypted answers count. Who answers is not asked again. A daemon
+/// does not say whom it can reach: there a broadcast comes first, and those who answer it are asked.
 #[derive(Debug)]
 pub struct Find {
-    node: Node,
     config: FindConfig,
     query: Vec<u8>,
     /// The nth query comes from the nth port after this one, so that its answer is told from others.
     first_port: u32,
     asked: BTreeMap<Sid, Asked>,
+    /// Through a daemon: when everyone was asked who has such a service.
+    called: Asked,
+    /// Who said so, which is no answer yet: anyone can say it in any name.
+    heard: BTreeSet<Sid>,
     look_at: Instant,
     until: Instant,
     state: State,
@@ -90,36 +95,25 @@ impl Asked {
 }
 
 impl Find {
-    /// Looks through `node`, which does not find itself. Its ports follow from `seed`, 32 bytes that nobody can
-    /// guess.
+    /// Looks for what `config` says. A node does not find itself; a daemon does. The ports used follow from `seed`,
+    /// 32 bytes that nobody can guess.
     #[must_use]
-    pub fn new(config: FindConfig, node: Node, seed: [u8; 32], now: Instant) -> Self {
+    pub fn new(config: FindConfig, seed: [u8; 32], now: Instant) -> Self {
         let time = config.time.clamp(Duration::from_millis(100), Duration::from_secs(3600));
         let ports = u64::from(Port::MAX.get() - FIRST_PORT) - ATTEMPTS as u64;
         Self {
-            node,
             query: config.pattern.query(),
             config,
             first_port: FIRST_PORT + Rng::new(seed).below(ports) as u32,
             asked: BTreeMap::new(),
+            called: Asked::default(),
+            heard: BTreeSet::new(),
             look_at: now,
             until: now + time,
             state: State::Looking,
             events: VecDeque::new(),
             now,
         }
-    }
-
-    /// The node through which it looks.
-    #[must_use]
-    pub const fn node(&self) -> &Node {
-        &self.node
-    }
-
-    /// Gives the node back, such as to connect to what was found.
-    #[must_use]
-    pub fn into_node(self) -> Node {
-        self.node
     }
 
     /// Asks no more and takes no more answers: [`FindEvent::Done`] follows.
@@ -130,79 +124,102 @@ impl Find {
         }
     }
 
-    /// A packet came in, see [`Node::handle_packet`].
-    pub fn handle_packet(&mut self, now: Instant, interface: InterfaceId, from: SocketAddr, packet: &[u8]) {
-        self.node.handle_packet(now, interface, from, packet);
-        self.update(now);
-    }
-
-    /// Tells that time has passed. Early or repeated calls do nothing.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.node.handle_timeout(now);
-        self.update(now);
-    }
-
-    /// The next packet to send, see [`Node::poll_transmit`].
-    pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        self.node.poll_transmit(now, buffer)
-    }
-
     /// The next event.
     pub fn poll_event(&mut self) -> Option<FindEvent> {
         self.events.pop_front()
     }
 
-    /// When to call [`Find::handle_timeout`] and then the other `poll_` methods.
+    /// When to call [`Find::update`] and then take the events, besides whenever the uplink asks for it.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         if !self.events.is_empty() {
             return Some(self.now);
         }
         let own = (self.state == State::Looking).then(|| self.until.min(self.look_at));
-        self.node.poll_timeout().into_iter().chain(own).min().map(|at| at.max(self.now))
+        own.map(|at| at.max(self.now))
     }
 
-    /// Does what is due.
-    fn update(&mut self, now: Instant) {
+    /// Takes what has come in, and does what is due. Early or repeated calls do nothing.
+    pub fn update(&mut self, now: Instant, uplink: &mut Uplink) {
         self.now = self.now.max(now);
         let mut look = self.look_at <= self.now;
         // A node that has just come up is asked without delay.
-        while self.node.poll_event().is_some() {
+        while uplink.poll_event().is_some() {
             look = true;
         }
-        while let Some(datagram) = self.node.poll_datagram() {
+        while let Some(datagram) = uplink.poll_datagram() {
             self.handle_datagram(&datagram);
+            look |= self.heard.contains(&datagram.from.sid) && !self.asked.contains_key(&datagram.from.sid);
         }
         if self.state == State::Looking && self.until <= self.now {
             self.stop();
         }
         if self.state == State::Looking && look {
             self.look_at = self.now + LOOK_INTERVAL;
-            self.ask();
+            self.ask(uplink);
+        }
+        if self.state == State::Done {
+            self.ports().for_each(|port| uplink.release(now, port));
         }
     }
 
     /// Asks everyone who is due. Where there is no room, it is tried again.
-    fn ask(&mut self) {
-        for sid in self.node.reachable() {
+    fn ask(&mut self, uplink: &mut Uplink) {
+        let now = self.now;
+        let nodes = match uplink {
+            Uplink::Node(node) => node.reachable(),
+            Uplink::Daemon(_) => {
+                // A port that cannot be had is one query less.
+                for port in self.ports() {
+                    let _ = uplink.bind(now, port);
+                }
+                self.call(uplink);
+                self.heard.iter().copied().collect()
+            }
+        };
+        for sid in nodes {
             let (now, count) = (self.now, self.asked.len());
             let asked = match self.asked.get(&sid) {
                 Some(asked) if asked.next().is_none_or(|at| at > now) => continue,
                 None if count >= MAX_NODES => continue,
                 known => known.map_or(0, |asked| asked.sent.len()),
             };
-            let Some(port) = Port::new(self.first_port + asked as u32) else { continue };
+            let Some(port) = self.ports().nth(asked) else { continue };
             let to = Addr::new(sid, Port::DISCOVERY);
-            if self.node.send(now, port, to, Protection::Encrypted, &self.query).is_ok() {
+            if uplink.send(now, port, to, Protection::Encrypted, &self.query).is_ok() {
                 self.asked.entry(sid).or_default().sent.push(now);
             }
         }
     }
 
-    /// Takes an answer to a query; anything else is ignored.
+    /// Asks who has such a service, if that is due.
+    fn call(&mut self, uplink: &mut Uplink) {
+        let calls = self.called.sent.len();
+        if calls > 0 && self.called.next().is_none_or(|at| at > self.now) {
+            return;
+        }
+        let Some(port) = self.ports().nth(calls) else { return };
+        let to = Addr::new(Sid::BROADCAST, Port::DISCOVERY);
+        if uplink.send(self.now, port, to, Protection::Signed, &self.query).is_ok() {
+            self.called.sent.push(self.now);
+        }
+    }
+
+    /// The ports from which it asks, in order.
+    fn ports(&self) -> impl Iterator<Item = Port> + use<> {
+        (self.first_port..).map_while(Port::new).take(ATTEMPTS)
+    }
+
+    /// Takes an answer to a query, or to a call; anything else is ignored.
     fn handle_datagram(&mut self, datagram: &Datagram) {
-        let Datagram { from, to, protection: Protection::Encrypted, payload, .. } = datagram else { return };
+        let Datagram { from, to, protection, payload, .. } = datagram;
         if from.port != Port::DISCOVERY || self.state == State::Done {
+            return;
+        }
+        if *protection != Protection::Encrypted {
+            if self.heard.len() < MAX_NODES && !self.called.sent.is_empty() {
+                self.heard.insert(from.sid);
+            }
             return;
         }
         let Some(asked) = self.asked.get_mut(&from.sid).filter(|asked| !asked.answered) else { return };
@@ -223,19 +240,23 @@ impl Find {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mdp::{Identity, NodeConfig};
+    use crate::mdp::{Identity, Node, NodeConfig};
     use bytes::Bytes;
+
+    /// The way onto the mesh of a node without neighbours.
+    fn alone() -> Uplink {
+        let identity = Identity::from_seed([1; 32]);
+        Node::new(NodeConfig::default(), identity, [3; 32], Instant::ZERO).into()
+    }
 
     /// One that has asked another at 1 s and at 1.5 s, and what that one answers to the second query.
     fn asked() -> (Find, Datagram) {
-        let identity = |number| Identity::from_seed([number; 32]);
-        let node = Node::new(NodeConfig::default(), identity(1), [3; 32], Instant::ZERO);
         let config = FindConfig { pattern: "w*".parse().unwrap(), time: Duration::from_secs(3) };
-        let mut find = Find::new(config, node, [4; 32], Instant::ZERO);
-        let sid = identity(2).sid();
+        let mut find = Find::new(config, [4; 32], Instant::ZERO);
+        let sid = Identity::from_seed([2; 32]).sid();
         let sent = Vec::from([1000, 1500].map(Instant::from_millis));
         find.asked.insert(sid, Asked { sent, answered: false });
-        find.handle_timeout(Instant::from_millis(1600));
+        find.update(Instant::from_millis(1600), &mut alone());
         let payload = Bytes::from_static(b"web.msp.port=80\nssh.msp.port=22\nwww.msp.port=81");
         let port = Port::new(find.first_port + 1).unwrap();
         let answer = Datagram::new(Addr::new(sid, Port::DISCOVERY), port, Protection::Encrypted, payload);
@@ -304,10 +325,10 @@ mod tests {
     #[test]
     fn it_ends_in_time_and_once() {
         let (mut find, answer) = asked();
-        find.handle_timeout(Instant::from_millis(3000));
+        find.update(Instant::from_millis(3000), &mut alone());
         find.stop();
         find.handle_datagram(&answer);
-        find.handle_timeout(Instant::from_millis(4000));
+        find.update(Instant::from_millis(4000), &mut alone());
         assert_eq!(found(&mut find), [("done", 0)]);
     }
 

@@ -4,7 +4,8 @@
 //! configured addresses, acknowledges and retransmits hop by hop, hands what is for nodes further away
 //! to a neighbour, and passes nothing on for others.
 //!
-//! [`Daemon`] takes its place where a daemon of the mesh runs already: it is a client of that one.
+//! [`Daemon`] takes its place where a daemon of the mesh runs already: it is a client of that one. [`Uplink`] is
+//! either.
 
 mod config;
 mod crypto;
@@ -26,6 +27,7 @@ mod ping;
 mod receive;
 mod services;
 mod transmit;
+mod uplink;
 
 pub use config::{InterfaceConfig, NodeConfig, NodeStats};
 pub use crypto::{Nonces, SharedKey};
@@ -37,6 +39,7 @@ pub use identity::{Identity, sid_of_signing_key, verify, verify_datagram};
 pub use keyring::{Keyring, KeyringError, KeyringIdentity};
 pub use node::{Destination, InterfaceId, Node, NodeEvent, Transmit};
 pub use ping::{Ping, PingConfig, PingEvent, PingSummary};
+pub use uplink::{Uplink, UplinkEvent};
 
 /// One of the two ways to send on an interface. Each is a stream of packets with numbers of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -41,6 +41,8 @@ pub enum Destination {
     Broadcast,
     /// This address.
     Unicast(SocketAddr),
+    /// The daemon that the program is a client of; see [`Instance`](super::Instance) for its socket.
+    Daemon,
 }
 
 /// A packet to send. Its bytes are in the buffer that was given to [`Node::poll_transmit`].

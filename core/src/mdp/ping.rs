@@ -1,11 +1,9 @@
 //! Asks a node for echoes (`spec/60` section 2).
 
-use super::{Datagram, InterfaceId, Node, Transmit};
+use super::{Datagram, Uplink};
 use crate::wire::mdp::Protection;
 use crate::{Addr, Instant, Port, Rng, Sid};
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
-use core::net::SocketAddr;
 use core::time::Duration;
 
 /// Events that may wait; with more, requests wait as well.
@@ -68,14 +66,15 @@ pub struct PingSummary {
     pub max: Duration,
 }
 
-/// Asks one node for echoes, and tells which came back and when. It owns the [`Node`] through which it
-/// asks, and is driven like it.
+/// Asks one node for echoes through an [`Uplink`], and tells which came back and when.
+///
+/// Whoever drives the uplink calls [`Ping::update`] when a packet has come in or [`Ping::poll_timeout`] has come,
+/// and then takes the events and what the uplink has to send.
 ///
 /// Requests start when there is a way to the remote node, so that the search for it is no part of the
 /// first round trip.
 #[derive(Debug)]
 pub struct Ping {
-    node: Node,
     config: PingConfig,
     local: Port,
     remote: Addr,
@@ -113,10 +112,10 @@ struct Request {
 }
 
 impl Ping {
-    /// Asks `remote` through `node`, which must not be that node: it does not answer itself. The numbers on
-    /// the wire follow from `seed`, 32 bytes that nobody can guess.
+    /// Asks `remote`, which must not be the node that asks: it does not answer itself. The numbers on the wire
+    /// follow from `seed`, 32 bytes that nobody can guess.
     #[must_use]
-    pub fn new(config: PingConfig, node: Node, remote: Sid, seed: [u8; 32], now: Instant) -> Self {
+    pub fn new(config: PingConfig, remote: Sid, seed: [u8; 32], now: Instant) -> Self {
         let config = PingConfig {
             interval: config.interval.clamp(Duration::from_millis(10), Duration::from_secs(3600)),
             timeout: config.timeout.min(Duration::from_secs(60)),
@@ -126,7 +125,6 @@ impl Ping {
         let ports = u64::from(Port::MAX.get() - FIRST_PORT);
         let local = Port::new(FIRST_PORT + rng.below(ports) as u32).unwrap_or(Port::MAX);
         Self {
-            node,
             config,
             local,
             remote: Addr::new(remote, Port::ECHO),
@@ -138,12 +136,6 @@ impl Ping {
             events: VecDeque::new(),
             now,
         }
-    }
-
-    /// The node through which it asks.
-    #[must_use]
-    pub const fn node(&self) -> &Node {
-        &self.node
     }
 
     /// What was seen so far.
@@ -158,29 +150,12 @@ impl Ping {
         self.finish();
     }
 
-    /// A packet came in, see [`Node::handle_packet`].
-    pub fn handle_packet(&mut self, now: Instant, interface: InterfaceId, from: SocketAddr, packet: &[u8]) {
-        self.node.handle_packet(now, interface, from, packet);
-        self.update(now);
-    }
-
-    /// Tells that time has passed. Early or repeated calls do nothing.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.node.handle_timeout(now);
-        self.update(now);
-    }
-
-    /// The next packet to send, see [`Node::poll_transmit`].
-    pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        self.node.poll_transmit(now, buffer)
-    }
-
     /// The next event.
     pub fn poll_event(&mut self) -> Option<PingEvent> {
         self.events.pop_front()
     }
 
-    /// When to call [`Ping::handle_timeout`] and then the other `poll_` methods.
+    /// When to call [`Ping::update`] and then take the events, besides whenever the uplink asks for it.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         if !self.events.is_empty() {
@@ -191,17 +166,17 @@ impl Ping {
             State::Waiting | State::Done => None,
         };
         let lost = self.outstanding.front().map(|request| request.at + self.config.timeout);
-        self.node.poll_timeout().into_iter().chain(own).chain(lost).min().map(|at| at.max(self.now))
+        own.into_iter().chain(lost).min().map(|at| at.max(self.now))
     }
 
-    /// Does what is due.
-    fn update(&mut self, now: Instant) {
+    /// Takes what has come in, and does what is due. Early or repeated calls do nothing.
+    pub fn update(&mut self, now: Instant, uplink: &mut Uplink) {
         self.now = self.now.max(now);
-        while let Some(datagram) = self.node.poll_datagram() {
+        while let Some(datagram) = uplink.poll_datagram() {
             self.handle_datagram(&datagram);
         }
-        // Whether the node is reachable is asked below.
-        while self.node.poll_event().is_some() {}
+        // Whether it is ready is asked below.
+        while uplink.poll_event().is_some() {}
         while let Some(request) = self.outstanding.front()
             && request.at + self.config.timeout <= self.now
         {
@@ -209,7 +184,9 @@ impl Ping {
             self.outstanding.pop_front();
         }
         if let State::Searching { until } = self.state {
-            let reachable = self.node.is_reachable(&self.remote.sid);
+            // Without a port the search comes to its end, and nothing is answered.
+            let _ = uplink.bind(self.now, self.local);
+            let reachable = uplink.is_ready(self.local, &self.remote.sid);
             if reachable {
                 self.events.push_back(PingEvent::Reachable);
             }
@@ -221,7 +198,7 @@ impl Ping {
             if self.config.count.is_some_and(|count| self.summary.sent >= count) {
                 self.state = State::Waiting;
             } else if next <= self.now && self.events.len() < MAX_EVENTS {
-                self.send();
+                self.send(uplink);
             }
         }
         if self.state == State::Waiting && self.outstanding.is_empty() {
@@ -229,13 +206,13 @@ impl Ping {
         }
     }
 
-    fn send(&mut self) {
+    fn send(&mut self, uplink: &mut Uplink) {
         let sequence = self.summary.sent + 1;
         let mut payload = [0; 12];
         payload[..4].copy_from_slice(&self.base.wrapping_add(sequence).to_le_bytes());
         payload[4..].copy_from_slice(&(self.now.as_micros() / 1000).to_le_bytes());
-        // What the node cannot send is lost, as on the way.
-        let _ = self.node.send(self.now, self.local, self.remote, Protection::Encrypted, &payload);
+        // What cannot be sent is lost, as on the way.
+        let _ = uplink.send(self.now, self.local, self.remote, Protection::Encrypted, &payload);
         self.outstanding.push_back(Request { sequence, at: self.now, payload });
         self.summary.sent = sequence;
         let last = self.config.count.unwrap_or(u32::MAX) <= sequence;
@@ -273,17 +250,21 @@ impl Ping {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mdp::{Identity, NodeConfig};
+    use crate::mdp::{Identity, Node, NodeConfig};
     use bytes::Bytes;
+
+    /// The way onto the mesh of a node without neighbours.
+    fn alone() -> Uplink {
+        let identity = Identity::from_seed([1; 32]);
+        Node::new(NodeConfig::default(), identity, [3; 32], Instant::ZERO).into()
+    }
 
     /// Two requests on their way, and the answer to the first.
     fn asked() -> (Ping, Datagram) {
-        let identity = |number| Identity::from_seed([number; 32]);
-        let node = Node::new(NodeConfig::default(), identity(1), [3; 32], Instant::ZERO);
         let config = PingConfig { timeout: Duration::from_secs(2), ..PingConfig::default() };
-        let mut ping = Ping::new(config, node, identity(2).sid(), [4; 32], Instant::ZERO);
-        ping.handle_timeout(Instant::from_millis(2000));
-        ping.handle_timeout(Instant::from_millis(3000));
+        let mut ping = Ping::new(config, Identity::from_seed([2; 32]).sid(), [4; 32], Instant::ZERO);
+        ping.update(Instant::from_millis(2000), &mut alone());
+        ping.update(Instant::from_millis(3000), &mut alone());
         let payload = Bytes::copy_from_slice(&ping.outstanding[0].payload);
         let answer = Datagram::new(ping.remote, ping.local, Protection::Encrypted, payload);
         (ping, answer)
@@ -299,7 +280,7 @@ mod tests {
         assert_eq!(ping.poll_event(), None);
 
         let (mut ping, answer) = asked();
-        ping.handle_timeout(Instant::from_millis(4000));
+        ping.update(Instant::from_millis(4000), &mut alone());
         ping.handle_datagram(&answer);
         assert_eq!(ping.poll_event(), Some(PingEvent::Lost { sequence: 1 }));
         assert_eq!(ping.poll_event(), None);
@@ -328,15 +309,15 @@ mod tests {
 
     #[test]
     fn requests_wait_while_nobody_takes_the_events() {
-        let node = Node::new(NodeConfig::default(), Identity::from_seed([1; 32]), [3; 32], Instant::ZERO);
+        let mut uplink = alone();
         let config = PingConfig { count: None, interval: Duration::ZERO, timeout: Duration::ZERO };
-        let mut ping = Ping::new(config, node, Sid::new([2; 32]), [4; 32], Instant::ZERO);
+        let mut ping = Ping::new(config, Sid::new([2; 32]), [4; 32], Instant::ZERO);
         for n in 0..100 {
-            ping.handle_timeout(Instant::from_millis(10 * n)); // each is lost at once
+            ping.update(Instant::from_millis(10 * n), &mut uplink); // each is lost at once
         }
         assert_eq!(ping.summary().sent, 64);
         assert_eq!(ping.poll_event(), Some(PingEvent::Lost { sequence: 1 }));
-        ping.handle_timeout(Instant::from_millis(1000));
+        ping.update(Instant::from_millis(1000), &mut uplink);
         assert_eq!(ping.summary().sent, 65);
     }
 

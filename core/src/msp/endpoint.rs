@@ -41,11 +41,12 @@ pub struct Outgoing {
 #[derive(Debug)]
 pub struct Endpoint {
     pub(super) config: Config,
-    local: Sid,
     rng: Rng,
     /// The port of the last stream that was opened here, above the first of [`EPHEMERAL_PORTS`].
     last_port: u32,
     pub(super) listeners: BTreeSet<Port>,
+    /// [`Endpoint::changed_ports`] has others to tell.
+    ports_changed: bool,
     pub(super) slots: BTreeMap<StreamId, Slot>,
     index: BTreeMap<(Port, Addr), StreamId>,
     pub(super) schedule: Schedule,
@@ -62,9 +63,9 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint for the node `local`. `seed` must come from a random source, or from a test's seed.
+    /// An endpoint without streams. `seed` must come from a random source, or from a test's seed.
     #[must_use]
-    pub fn new(config: Config, local: Sid, seed: [u8; 32]) -> Self {
+    pub fn new(config: Config, seed: [u8; 32]) -> Self {
         let config = config.clamped();
         let mut rng = Rng::new(seed);
         let ports = u64::from(EPHEMERAL_PORTS.end - EPHEMERAL_PORTS.start);
@@ -72,10 +73,10 @@ impl Endpoint {
             replays: Replays::new(config.replay_memory),
             schedule: Schedule::new(config.send_memory),
             config,
-            local,
             last_port: rng.below(ports) as u32,
             rng,
             listeners: BTreeSet::new(),
+            ports_changed: false,
             slots: BTreeMap::new(),
             index: BTreeMap::new(),
             ended: VecDeque::new(),
@@ -87,12 +88,6 @@ impl Endpoint {
         }
     }
 
-    /// The node it belongs to.
-    #[must_use]
-    pub const fn local(&self) -> Sid {
-        self.local
-    }
-
     /// Accepts streams to `port` from now on; each is reported by [`Event::Accepted`].
     ///
     /// # Errors
@@ -102,6 +97,7 @@ impl Endpoint {
         if port.get() <= LAST_SERVICE_PORT {
             Err(ListenError::Reserved(port))
         } else if self.listeners.insert(port) {
+            self.ports_changed = true;
             Ok(())
         } else {
             Err(ListenError::InUse(port))
@@ -111,6 +107,7 @@ impl Endpoint {
     /// Accepts no further streams to `port`. Those that exist go on.
     pub fn stop_listening(&mut self, port: Port) {
         self.listeners.remove(&port);
+        self.ports_changed = true;
     }
 
     /// Opens a stream. Messages can be sent at once, the peer's first answer is reported by
@@ -144,6 +141,7 @@ impl Endpoint {
     pub fn reset_all(&mut self, now: Instant) {
         let now = self.schedule.advance(now);
         self.listeners.clear();
+        self.ports_changed = true;
         for (id, slot) in &mut self.slots {
             slot.connection.abort(now, CloseReason::Reset);
             slot.abandoned = true;
@@ -238,19 +236,32 @@ impl Endpoint {
     /// The next datagram to send, `None` when there is none. `buffer` is cleared first. What is returned
     /// counts as sent: not sending it is packet loss.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Outgoing> {
-        self.poll_transmit_if(now, buffer, |_| true)
+        self.poll_transmit_if(now, buffer, |_, _| true)
     }
 
-    /// Like [`Endpoint::poll_transmit`], only for peers for which `has_room` holds.
+    /// The ports that it listens on and that its streams have, if they may have changed since the last call.
+    pub(crate) fn changed_ports(&mut self) -> Option<BTreeSet<Port>> {
+        core::mem::take(&mut self.ports_changed).then(|| {
+            let streams = self.slots.values().map(|slot| slot.connection.local);
+            self.listeners.iter().copied().chain(streams).collect()
+        })
+    }
+
+    /// Whether [`Endpoint::changed_ports`] would tell something.
+    pub(crate) const fn has_changed_ports(&self) -> bool {
+        self.ports_changed
+    }
+
+    /// Like [`Endpoint::poll_transmit`], only where `has_room` holds for the local port and the peer.
     pub(crate) fn poll_transmit_if(
         &mut self,
         now: Instant,
         buffer: &mut Vec<u8>,
-        has_room: impl Fn(&Sid) -> bool,
+        has_room: impl Fn(Port, Sid) -> bool,
     ) -> Option<Outgoing> {
         buffer.clear();
         let now = self.schedule.advance(now);
-        if self.refusals.front().is_some_and(|refusal| has_room(&refusal.to.sid)) {
+        if self.refusals.front().is_some_and(|refusal| has_room(refusal.from, refusal.to.sid)) {
             Repr::Stop.emit(buffer);
             return self.refusals.pop_front();
         }
@@ -258,7 +269,7 @@ impl Endpoint {
         for _ in 0..turns {
             let Some(id) = self.schedule.pop_ready() else { break };
             let Some(slot) = self.slots.get_mut(&id) else { continue };
-            if !has_room(&slot.connection.peer.sid) {
+            if !has_room(slot.connection.local, slot.connection.peer.sid) {
                 self.schedule.push_ready(id);
                 continue;
             }
@@ -295,7 +306,7 @@ impl Endpoint {
     /// When to call [`Endpoint::handle_timeout`]; the last time seen while there is something to take.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.has_events() || self.has_transmit(|_| true) {
+        if self.has_events() || self.has_transmit(|_, _| true) {
             return Some(self.now());
         }
         self.next_timer()
@@ -316,10 +327,10 @@ impl Endpoint {
     }
 
     /// Whether [`Endpoint::poll_transmit_if`] would return something.
-    pub(crate) fn has_transmit(&self, has_room: impl Fn(&Sid) -> bool) -> bool {
+    pub(crate) fn has_transmit(&self, has_room: impl Fn(Port, Sid) -> bool) -> bool {
         let mut ready = self.schedule.ready().filter_map(|id| self.slots.get(&id));
-        self.refusals.front().is_some_and(|refusal| has_room(&refusal.to.sid))
-            || ready.any(|slot| has_room(&slot.connection.peer.sid))
+        self.refusals.front().is_some_and(|refusal| has_room(refusal.from, refusal.to.sid))
+            || ready.any(|slot| has_room(slot.connection.local, slot.connection.peer.sid))
     }
 
     pub(super) fn open(&mut self, now: Instant, role: Role, local: Port, peer: Addr) -> StreamId {
@@ -330,6 +341,7 @@ impl Endpoint {
         self.schedule.settle(id, &mut slot);
         self.slots.insert(id, slot);
         self.index.insert((local, peer), id);
+        self.ports_changed = true;
         id
     }
 
@@ -345,6 +357,7 @@ impl Endpoint {
             }
             self.index.remove(&(local, peer));
             self.slots.remove(&id);
+            self.ports_changed = true;
         }
     }
 

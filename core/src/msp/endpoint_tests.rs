@@ -16,7 +16,7 @@ fn peer(number: u8) -> Addr {
 
 /// An endpoint that listens.
 fn listening() -> Endpoint {
-    let mut endpoint = Endpoint::new(Config::default(), Sid::new([1; 32]), [3; 32]);
+    let mut endpoint = Endpoint::new(Config::default(), [3; 32]);
     endpoint.listen(PORT.into()).unwrap();
     endpoint
 }
@@ -100,14 +100,14 @@ fn the_ports_of_an_ended_stream_are_free_again_after_the_idle_timeout() {
 
 #[test]
 fn a_peer_without_room_holds_up_no_other() {
-    let mut endpoint = Endpoint::new(Config::default(), Sid::new([1; 32]), [3; 32]);
+    let mut endpoint = Endpoint::new(Config::default(), [3; 32]);
     for number in [2, 3, 4] {
         let stream = endpoint.connect(ms(0), peer(number)).unwrap();
         endpoint.stream(stream).unwrap().send(ms(0), Bytes::from_static(b"x")).unwrap();
     }
     let mut buffer = Vec::new();
     let mut next = |full: &[u8]| {
-        let has_room = |sid: &Sid| !full.iter().any(|number| *sid == peer(*number).sid);
+        let has_room = |_, sid| !full.iter().any(|number| sid == peer(*number).sid);
         let is_ready = endpoint.has_transmit(has_room);
         let to = endpoint.poll_transmit_if(ms(0), &mut buffer, has_room).map(|it| it.to);
         assert_eq!(is_ready, to.is_some());
@@ -184,21 +184,21 @@ fn a_stream_that_ends_while_it_waits_for_its_turn_leaves_the_others_theirs() {
 /// The peer still remembers the stream that had the same ports lately, and refuses another one.
 #[test]
 fn no_port_is_used_again_for_a_long_time() {
-    let mut endpoint = Endpoint::new(Config::default(), Sid::new([1; 32]), [3; 32]);
+    let mut endpoint = Endpoint::new(Config::default(), [3; 32]);
     let mut ports = BTreeSet::new();
     for number in 0..100_000 {
         let port = endpoint.ephemeral_port(peer(2)).unwrap();
         assert!(EPHEMERAL_PORTS.contains(&port.get()));
         assert!(ports.insert(port), "port {port} again, for stream {number}");
     }
-    let other = Endpoint::new(Config::default(), Sid::new([1; 32]), [4; 32]).ephemeral_port(peer(2)).unwrap();
+    let other = Endpoint::new(Config::default(), [4; 32]).ephemeral_port(peer(2)).unwrap();
     assert!(!ports.contains(&other), "another start, other ports");
 }
 
 #[test]
 fn streams_that_only_wait_for_late_packets_make_room_for_new_ones() {
     let config = Config { max_streams: 4, ..Config::default() };
-    let mut endpoint = Endpoint::new(config, Sid::new([1; 32]), [3; 32]);
+    let mut endpoint = Endpoint::new(config, [3; 32]);
     endpoint.listen(PORT.into()).unwrap();
     for number in 2..12 {
         deliver(&mut endpoint, ms(number.into()), peer(number), b"\x04\xff\xff\x00\x00abc").unwrap();

@@ -40,7 +40,7 @@ pub use program::{Plan, Program, Reader};
 pub use reference::Reference;
 pub use scenario::{Report, Scenario};
 pub use servald::{Servald, assert_harmless};
-pub use stack::{Kind, Stack, Streams};
+pub use stack::{Kind, Stack, Streams, node_of};
 pub use tunnel::{CLIENT, Dial, End, SERVER, Socket, TunnelPair, pattern};
 pub use world::{Weather, check, conclude};
 

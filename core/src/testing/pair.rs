@@ -77,7 +77,7 @@ impl Pair {
         let end = |side: Side| {
             let mut bytes = [side as u8; 32];
             bytes[..8].copy_from_slice(&seed.to_le_bytes());
-            Endpoint::new(config.clone(), side.sid(), bytes)
+            Endpoint::new(config.clone(), bytes)
         };
         let mut ends = [end(Side::A), end(Side::B)];
         assert_eq!(ends[1].listen(Self::PORT.into()), Ok(()));

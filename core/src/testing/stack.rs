@@ -3,7 +3,7 @@
 use super::network::Receiver;
 use super::party::PORT;
 use super::reference::Reference;
-use crate::mdp::{Destination, Identity, InterfaceConfig, InterfaceId, Node, NodeConfig};
+use crate::mdp::{Destination, Identity, InterfaceConfig, InterfaceId, Node, NodeConfig, Uplink};
 use crate::msp::{Config, Endpoint, Event, StreamId};
 use crate::{Addr, Datagram, Fingerprint, Host, Instant, Port, Protection, Sid};
 use alloc::vec::Vec;
@@ -24,7 +24,7 @@ pub enum Kind {
 #[allow(clippy::large_enum_variant, reason = "there are few, and they stay where they are")]
 pub enum Stack {
     /// Our streams, straight on the links.
-    Endpoint(Endpoint),
+    Endpoint(Endpoint, Sid),
     /// The reference's streams, straight on the links.
     Reference(Reference, Sid),
     /// Our streams on a node.
@@ -66,7 +66,7 @@ impl Stack {
             node
         };
         let mut stack = match (kind, has_node) {
-            (Kind::Ours, false) => Self::Endpoint(Endpoint::new(config.clone(), sid, seed(2))),
+            (Kind::Ours, false) => Self::Endpoint(Endpoint::new(config.clone(), seed(2)), sid),
             (Kind::Ours, true) => Self::Host(Host::new(node(), config.clone(), seed(2))),
             (Kind::Reference, false) => Self::Reference(Reference::new(), sid),
             (Kind::Reference, true) => Self::ReferenceHost(node(), Reference::new()),
@@ -82,9 +82,8 @@ impl Stack {
     #[must_use]
     pub fn sid(&self) -> Sid {
         match self {
-            Self::Endpoint(endpoint) => endpoint.local(),
-            Self::Reference(_, sid) => *sid,
-            Self::Host(host) => host.sid(),
+            Self::Endpoint(_, sid) | Self::Reference(_, sid) => *sid,
+            Self::Host(host) => host.sid().unwrap_or(Sid::BROADCAST),
             Self::ReferenceHost(node, _) => node.sid(),
         }
     }
@@ -92,7 +91,7 @@ impl Stack {
     /// Its streams.
     pub const fn streams(&mut self) -> Streams<'_> {
         match self {
-            Self::Endpoint(endpoint) => Streams::Ours(endpoint),
+            Self::Endpoint(endpoint, _) => Streams::Ours(endpoint),
             Self::Host(host) => Streams::Ours(host.endpoint()),
             Self::Reference(reference, _) | Self::ReferenceHost(_, reference) => {
                 Streams::Reference(reference)
@@ -103,9 +102,9 @@ impl Stack {
     /// Its node.
     pub const fn node(&mut self) -> Option<&mut Node> {
         match self {
-            Self::Host(host) => Some(host.node()),
+            Self::Host(host) => Some(node_of(host)),
             Self::ReferenceHost(node, _) => Some(node),
-            Self::Endpoint(_) | Self::Reference(..) => None,
+            Self::Endpoint(..) | Self::Reference(..) => None,
         }
     }
 
@@ -118,8 +117,8 @@ impl Stack {
                     reference.handle_datagram(now, datagram.from, datagram.to, &datagram.payload);
                 }
             }
-            Self::Endpoint(endpoint) => {
-                let Some(datagram) = unwrap(endpoint.local(), packet) else { return };
+            Self::Endpoint(endpoint, sid) => {
+                let Some(datagram) = unwrap(*sid, packet) else { return };
                 // What it makes of the packet is for counters only.
                 let _ = endpoint.handle_datagram(now, datagram);
             }
@@ -133,7 +132,7 @@ impl Stack {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         match self {
             Self::Host(host) => host.handle_timeout(now),
-            Self::Endpoint(endpoint) => endpoint.handle_timeout(now),
+            Self::Endpoint(endpoint, _) => endpoint.handle_timeout(now),
             Self::Reference(reference, _) => reference.handle_timeout(now),
             Self::ReferenceHost(node, reference) => {
                 node.handle_timeout(now);
@@ -145,7 +144,7 @@ impl Stack {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match self {
             Self::Host(host) => host.poll_timeout(),
-            Self::Endpoint(endpoint) => endpoint.poll_timeout(),
+            Self::Endpoint(endpoint, _) => endpoint.poll_timeout(),
             Self::Reference(reference, _) => reference.poll_timeout(),
             Self::ReferenceHost(node, reference) => {
                 [node.poll_timeout(), reference.poll_timeout()].into_iter().flatten().min()
@@ -170,7 +169,7 @@ impl Stack {
                 }
                 return node.poll_transmit(now, buffer).map(|it| receiver(it.to));
             }
-            Self::Endpoint(endpoint) => {
+            Self::Endpoint(endpoint, _) => {
                 endpoint.poll_transmit(now, buffer).map(|outgoing| (outgoing.from, outgoing.to))?
             }
             Self::Reference(reference, _) => reference.poll_transmit(now, buffer)?,
@@ -244,6 +243,18 @@ impl Streams<'_> {
     }
 }
 
+/// The node of a host that has one.
+///
+/// # Panics
+///
+/// If it is a daemon's client instead.
+pub const fn node_of(host: &mut Host) -> &mut Node {
+    match host.uplink() {
+        Uplink::Node(node) => node,
+        Uplink::Daemon(_) => panic!("it has no node"),
+    }
+}
+
 /// The first byte of the SID of party 0 without a node.
 const BARE: u8 = 0x40;
 
@@ -264,6 +275,7 @@ pub(super) fn receiver(destination: Destination) -> Receiver {
             Receiver::Station((0..255).find(|index| address(*index) == to).unwrap_or(usize::MAX))
         }
         Destination::Broadcast => Receiver::Everyone,
+        Destination::Daemon => unreachable!("there is none"),
     }
 }
 

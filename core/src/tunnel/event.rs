@@ -1,8 +1,8 @@
 //! What a tunnel wants done, and what it reports.
 
-use crate::Addr;
-use crate::mdp::NodeEvent;
+use crate::mdp::UplinkEvent;
 use crate::msp::{CloseReason, Limit, StreamId};
+use crate::{Addr, Port, Sid};
 use core::fmt;
 
 /// A local connection of a tunnel, a TCP connection or standard input and output, with its stream. Never
@@ -86,6 +86,9 @@ pub enum EndReason {
     Displaced,
     /// The tunnel was [shut down](super::Tunnel::shutdown).
     Shutdown,
+    /// The daemon refuses the port that was to be listened on; most likely another program has it. The end of a
+    /// tunnel, not of a link.
+    PortRefused,
 }
 
 impl EndReason {
@@ -128,6 +131,7 @@ impl fmt::Display for EndReason {
             Self::PeerRestarted => "one end has restarted",
             Self::Displaced => "made room for another one before anything had gone over it",
             Self::Shutdown => "aborted here",
+            Self::PortRefused => "the daemon refuses the port",
         })
     }
 }
@@ -138,7 +142,7 @@ impl fmt::Display for EndReason {
 pub enum Outcome {
     /// The one link of [`TunnelConfig::once`](super::TunnelConfig::once) was carried to its end.
     Clean,
-    /// That link ended in another way.
+    /// That link ended in another way, or there could be none.
     Failed(EndReason),
     /// The tunnel was [shut down](super::Tunnel::shutdown) before its end.
     Interrupted,
@@ -182,6 +186,14 @@ pub enum TunnelEvent {
         /// The other end of the stream that was not opened, or was ended for another one.
         peer: Addr,
     },
-    /// Something happened to the node below.
-    Node(NodeEvent),
+    /// Peers can open streams to this address now. Comes again when a daemon has lost the port and given it
+    /// back.
+    Listening {
+        /// The address of the node, or of the daemon.
+        sid: Sid,
+        /// The port.
+        port: Port,
+    },
+    /// Something happened below.
+    Uplink(UplinkEvent),
 }

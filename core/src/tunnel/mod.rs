@@ -32,9 +32,9 @@ mod link;
 pub use config::TunnelConfig;
 pub use event::{Action, CloseKind, EndReason, LinkId, Outcome, TunnelEvent};
 
-use crate::mdp::{InterfaceId, Node, Transmit};
+use crate::mdp::{DaemonEvent, InterfaceId, Transmit, Uplink, UplinkEvent};
 use crate::msp::{ConnectError, Event, ListenError, MAX_MESSAGE, Stats, Stream, StreamId};
-use crate::{Addr, Host, Instant, Port};
+use crate::{Addr, Host, Instant, Port, Sid};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -63,6 +63,8 @@ enum Role {
 /// How far the tunnel is from its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// The port to listen on is not bound yet.
+    Starting,
     /// Links may begin.
     Running,
     /// The one link of [`TunnelConfig::once`] has begun.
@@ -72,7 +74,7 @@ enum Phase {
     Finished,
 }
 
-/// A listening or connecting tunnel with the node that carries it.
+/// A listening or connecting tunnel with what carries it.
 ///
 /// It keeps the contract of the crate: any order and number of calls is legal, and calls about a link that
 /// is not known do nothing.
@@ -99,7 +101,13 @@ impl Tunnel {
     /// If the port cannot be listened on.
     pub fn listen(mut host: Host, port: Port, config: TunnelConfig) -> Result<Self, ListenError> {
         host.endpoint().listen(port)?;
-        Ok(Self::new(host, Role::Listen(port), config))
+        let node = host.uplink().node().map(|node| node.sid());
+        let mut tunnel = Self::new(host, Role::Listen(port), config);
+        tunnel.phase = Phase::Starting;
+        if let Some(sid) = node {
+            tunnel.start(sid, port);
+        }
+        Ok(tunnel)
     }
 
     /// A tunnel that opens a stream to `remote` for every [accepted](Self::local_accepted) link.
@@ -129,9 +137,9 @@ impl Tunnel {
         }
     }
 
-    /// The node below, to add peers and to look at it.
-    pub fn node(&mut self) -> &mut Node {
-        self.host.node()
+    /// What is below, to add peers to a node and to look at it.
+    pub const fn uplink(&mut self) -> &mut Uplink {
+        self.host.uplink()
     }
 
     /// Takes a packet that came in on an interface.
@@ -141,6 +149,22 @@ impl Tunnel {
             self.host.handle_packet(now, interface, from, packet);
             self.settle(now);
         }
+    }
+
+    /// Takes what came from the daemon, see [`Uplink::handle_reply`].
+    pub fn handle_reply(&mut self, now: Instant, reply: &[u8]) {
+        let now = self.advance(now);
+        if self.phase != Phase::Finished {
+            self.host.handle_reply(now, reply);
+            self.settle(now);
+        }
+    }
+
+    /// Tells that no daemon was there to take a packet, see [`Uplink::handle_unreachable`].
+    pub fn handle_unreachable(&mut self, now: Instant) {
+        let now = self.advance(now);
+        self.host.uplink().handle_unreachable(now);
+        self.settle(now);
     }
 
     /// Does what is due. Early or twice, it does nothing.
@@ -155,10 +179,11 @@ impl Tunnel {
     /// The next packet to send, `None` when there is none. Its bytes are in `buffer`, which is cleared
     /// first. What is returned counts as sent: not sending it is packet loss.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        if self.phase == Phase::Finished {
-            return None;
-        }
         let now = self.advance(now);
+        if self.phase == Phase::Finished {
+            let uplink = self.host.uplink();
+            return if uplink.is_closed() { None } else { uplink.poll_transmit(now, buffer) };
+        }
         let transmit = self.host.poll_transmit(now, buffer);
         self.settle(now);
         transmit
@@ -169,6 +194,7 @@ impl Tunnel {
         let Some(action) = self.actions.pop_front() else {
             let outcome = self.end_reached()?;
             self.phase = Phase::Finished;
+            self.host.uplink().shutdown(self.now);
             return Some(Action::Finished(outcome));
         };
         if let Action::Close(link, _) = action {
@@ -179,13 +205,13 @@ impl Tunnel {
 
     /// What has happened, oldest first. A driver that does not care still takes and drops them.
     pub fn poll_event(&mut self) -> Option<TunnelEvent> {
-        self.events.pop_front().or_else(|| self.host.poll_node_event().map(TunnelEvent::Node))
+        self.events.pop_front().or_else(|| self.host.poll_uplink_event().map(TunnelEvent::Uplink))
     }
 
     /// When to call [`Tunnel::handle_timeout`]; the last time seen while there is something to take from
     /// `poll_action`, `poll_event` or `poll_transmit`. It changes with every call that takes time or takes
-    /// something out. Output of links does not count, because their local side may be blocked. `None` once the
-    /// tunnel has finished.
+    /// something out. Output of links does not count, because their local side may be blocked. Once the
+    /// tunnel has finished, it is `None` or when the last words to a daemon are due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         if !self.actions.is_empty() || !self.events.is_empty() || self.end_reached().is_some() {
@@ -193,7 +219,7 @@ impl Tunnel {
         }
         let host = self.host.poll_timeout();
         match self.phase {
-            Phase::Finished => None,
+            Phase::Finished => host.filter(|_| !self.host.is_closed()),
             Phase::Ending(_, until) => Some(host.map_or(until, |host| host.min(until))),
             _ => host,
         }
@@ -303,7 +329,7 @@ impl Tunnel {
     pub fn shutdown(&mut self, now: Instant) {
         let now = self.advance(now);
         match self.phase {
-            Phase::Running | Phase::LastLink => {}
+            Phase::Starting | Phase::Running | Phase::LastLink => {}
             Phase::Ending(outcome, _) => return self.phase = Phase::Ending(outcome, now),
             Phase::Finished => return,
         }
@@ -344,7 +370,7 @@ impl Tunnel {
         let idle = || self.host.is_idle() && self.host.poll_timeout().is_none_or(|at| at > self.now);
         match self.phase {
             Phase::Ending(outcome, until) => (self.now >= until || idle()).then_some(outcome),
-            Phase::Running | Phase::LastLink | Phase::Finished => None,
+            Phase::Starting | Phase::Running | Phase::LastLink | Phase::Finished => None,
         }
     }
 
@@ -356,6 +382,9 @@ impl Tunnel {
                 link.flush(now, &mut stream, share);
             }
         }
+        while let Some(event) = self.host.poll_uplink_event() {
+            self.handle_uplink_event(now, event);
+        }
         while let Some(event) = self.host.poll_event() {
             match event {
                 Event::Accepted { stream, peer, .. } => self.accept(now, stream, peer),
@@ -364,6 +393,33 @@ impl Tunnel {
                 Event::LimitReached { limit, peer } => self.report(TunnelEvent::PeerLimited { limit, peer }),
                 Event::Connected { .. } | Event::Readable { .. } | Event::Writable { .. } => {}
             }
+        }
+    }
+
+    fn handle_uplink_event(&mut self, now: Instant, event: UplinkEvent) {
+        self.report(TunnelEvent::Uplink(event));
+        let (UplinkEvent::Daemon(event), Role::Listen(own)) = (event, self.role) else { return };
+        match event {
+            DaemonEvent::Bound { port } if port == own => {
+                if let Some(sid) = self.host.sid() {
+                    self.start(sid, port);
+                }
+            }
+            // Later, it is a matter of waiting until the port can be had again.
+            DaemonEvent::Refused { port } if port == own && self.phase == Phase::Starting => {
+                self.phase = Phase::Ending(Outcome::Failed(EndReason::PortRefused), now);
+            }
+            _ => {}
+        }
+    }
+
+    /// The port to listen on is bound, for the first time or again.
+    fn start(&mut self, sid: Sid, port: Port) {
+        if self.phase == Phase::Starting {
+            self.phase = Phase::Running;
+        }
+        if self.phase == Phase::Running {
+            self.report(TunnelEvent::Listening { sid, port });
         }
     }
 
@@ -391,7 +447,7 @@ impl Tunnel {
             self.phase = Phase::LastLink;
             if let Role::Listen(port) = self.role {
                 self.host.endpoint().stop_listening(port);
-                self.host.node().set_service(None);
+                self.host.uplink().set_service(self.now, None);
             }
         }
         link

@@ -62,7 +62,7 @@ pub const DELAY: Duration = ms(10);
 
 impl Lab {
     pub fn new(config: &Config) -> Self {
-        let end = |n: u32| Endpoint::new(config.clone(), sid(n), [n as u8 + 1; 32]);
+        let end = |n: u32| Endpoint::new(config.clone(), [n as u8 + 1; 32]);
         let mut ends = [end(0), end(1)];
         ends[SERVER].listen(PORT.into()).unwrap();
         Self {

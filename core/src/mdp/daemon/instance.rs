@@ -5,6 +5,9 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::fmt;
 
+/// Clients that serve no port, at one daemon.
+const MAX_CLIENTS: usize = 256;
+
 /// The directory of a running daemon, which names its sockets. It need not exist: on Linux, the names are in
 /// the abstract namespace.
 ///
@@ -53,11 +56,17 @@ impl Instance {
     }
 
     /// The file name of the socket of a client that serves `port`. It is always the same, so that a client
-    /// takes over what one that crashed has left behind: daemons know clients by nothing but this name. A
-    /// client that serves no port needs none of its own; the kernel's choice will do.
+    /// takes over what one that crashed has left behind: daemons know clients by nothing but this name.
     #[must_use]
     pub fn client_file(&self, port: Port) -> Vec<u8> {
         self.file(&format!("mdp.client.msp.{port}.socket"))
+    }
+
+    /// The file names for a client that serves no port, best first: it takes the first that no other has, and so
+    /// what one that crashed has left behind.
+    #[must_use]
+    pub fn client_files(&self) -> Vec<Vec<u8>> {
+        (0..MAX_CLIENTS).map(|number| self.file(&format!("mdp.client.msp-{number}.socket"))).collect()
     }
 
     /// The name in the abstract namespace that stands for a file's name: the same without the leading slash.
@@ -112,6 +121,10 @@ mod tests {
     fn a_client_is_named_after_what_it_serves() {
         let instance = Instance::new(b"/run").unwrap();
         assert_eq!(instance.client_file(512.into()), b"/run/mdp.client.msp.512.socket");
+        let others = instance.client_files();
+        assert_eq!(others[0], b"/run/mdp.client.msp-0.socket");
+        assert_eq!(others.len(), 256);
+        assert!(others.iter().all(|name| name.len() <= instance.client_file(Port::MAX).len()));
         assert_eq!(Instance::abstract_name(b"/run/x"), b"run/x");
         assert_eq!(Instance::abstract_name(b"run/x"), b"run/x");
     }

@@ -10,7 +10,8 @@ pub use config::{DaemonConfig, DaemonStats};
 pub use event::{BindError, DaemonEvent};
 pub use instance::{Instance, InstanceError};
 
-use super::{Datagram, SendDatagramError};
+use super::keys::Quota;
+use super::{Datagram, SendDatagramError, Service};
 use crate::wire::client::{ANY, Message, Payload, Qos, Reply, ReplyKind, Request, Ttl};
 use crate::wire::mdp::Protection;
 use crate::{Addr, Instant, Port, Sid};
@@ -18,10 +19,13 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bindings::{Answer, Bindings};
 use bytes::Bytes;
+use core::time::Duration;
 use pacer::Pacer;
 
 /// Events that wait to be taken.
 const MAX_EVENTS: usize = 256;
+/// Answers to queries for our service that are given in a second.
+const MAX_ANSWERS: u32 = 40;
 /// A daemon that has left so many questions in a row unanswered, and said nothing else, is silent.
 const SILENT_AFTER: u32 = 3;
 /// In a request, every port of this client.
@@ -68,7 +72,7 @@ const EVERYTHING: Addr = Addr::new(ANY, Port::ANY);
 pub struct Daemon {
     config: DaemonConfig,
     /// The latest time that was seen.
-    now: Instant,
+    pub(super) now: Instant,
     phase: Phase,
     contact: Contact,
     /// The daemon's identity, as it was told last.
@@ -87,6 +91,10 @@ pub struct Daemon {
     closing: BTreeSet<Port>,
     datagrams: VecDeque<Datagram>,
     events: VecDeque<DaemonEvent>,
+    /// What those who look for services are told.
+    pub(super) service: Option<Service>,
+    /// Answers that may be given, whoever asks.
+    pub(super) answers: Quota,
     stats: DaemonStats,
 }
 
@@ -135,6 +143,8 @@ impl Daemon {
             closing: BTreeSet::new(),
             datagrams: VecDeque::new(),
             events: VecDeque::new(),
+            service: None,
+            answers: Quota::new(Duration::from_secs(1), MAX_ANSWERS),
             stats: DaemonStats::default(),
             config,
         }
@@ -187,6 +197,13 @@ impl Daemon {
     #[must_use]
     pub fn is_bound(&self, port: Port) -> bool {
         self.bindings.is_bound(port)
+    }
+
+    /// Whether [`Daemon::bind`] was called for `port` and [`Daemon::release`] was not, whether or not the daemon
+    /// has confirmed it.
+    #[must_use]
+    pub fn wants(&self, port: Port) -> bool {
+        self.bindings.contains(port)
     }
 
     /// Sends a datagram from `from` to `to`, which is an address or a port of [`Sid::BROADCAST`]. `Ok` means
@@ -445,7 +462,9 @@ impl Daemon {
         }
         self.bindings.heard(local.port, self.now + self.config.rebind_interval);
         self.stats.datagrams_received += 1;
-        if self.datagrams.len() < self.config.receive_queue {
+        if local.port == Port::DISCOVERY && self.service.is_some() {
+            self.handle_query(remote, protection, payload);
+        } else if self.datagrams.len() < self.config.receive_queue {
             let payload = Bytes::copy_from_slice(payload);
             let datagram = Datagram::new(remote, local.port, protection, payload);
             self.datagrams.push_back(Datagram { broadcast, ..datagram });

@@ -21,7 +21,7 @@ const MANY: usize = 10_000;
 /// When it is not so.
 pub fn datagram(input: &[u8]) {
     let mut input = Input(input);
-    let mut endpoint = Endpoint::new(Config::default(), Sid::new([1; 32]), [2; 32]);
+    let mut endpoint = Endpoint::new(Config::default(), [2; 32]);
     assert_eq!(endpoint.listen(LISTENING.into()), Ok(()));
     let mut state = State {
         endpoint,

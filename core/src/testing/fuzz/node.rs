@@ -4,6 +4,7 @@ use super::Input;
 use super::forge::Liars;
 use crate::mdp::SharedKey;
 use crate::msp::{Config, Event, StreamId};
+use crate::testing::node_of;
 use crate::wire::mdp;
 use crate::wire::overlay::{FORBIDDEN_PAYLOAD_LEN, Packet, Route};
 use crate::{
@@ -38,7 +39,7 @@ pub fn node(input: &[u8]) {
         state.exchange();
         state.now += Duration::from_millis(250);
     }
-    assert!(state.host.node().is_reachable(&state.attacker.sid()));
+    assert!(node_of(&mut state.host).is_reachable(&state.attacker.sid()));
     while state.step(&mut input).is_some() {
         state.drain();
     }
@@ -68,10 +69,10 @@ impl State {
             node
         };
         let mut host = Host::new(node(1), config(), [3; 32]);
-        host.node().add_interface(InterfaceConfig { broadcast: false });
+        node_of(&mut host).add_interface(InterfaceConfig { broadcast: false });
         let honest = Identity::from_seed([HONEST; 32]).sid();
         // The first of them is the attacker, whose node runs here.
-        let liars = Liars::new(host.sid(), honest, [2, 4, 5]);
+        let liars = Liars::new(node_of(&mut host).sid(), honest, [2, 4, 5]);
         assert_eq!(host.endpoint().listen(LISTENING.into()), Ok(()));
         let packets = [Vec::new(), Vec::new()];
         let local = Port::from(LISTENING);
@@ -102,7 +103,7 @@ impl State {
                     1 => Protection::Signed,
                     _ => Protection::Encrypted,
                 };
-                let to = Addr::new(self.host.sid(), to);
+                let to = Addr::new(node_of(&mut self.host).sid(), to);
                 let _ = self.attacker.send(now, from, to, protection, input.slice()?);
                 self.deliver_to_host(|_| {});
             }
@@ -174,7 +175,7 @@ impl State {
         let identity = Identity::from_seed([HONEST; 32]);
         let mut node = Node::new(NodeConfig::default(), identity, [HONEST; 32], self.now);
         node.add_interface(InterfaceConfig { broadcast: true });
-        let echo = Addr::new(self.host.sid(), Port::ECHO);
+        let echo = Addr::new(node_of(&mut self.host).sid(), Port::ECHO);
         let mut packet = Vec::new();
         // Liars are forgotten by then.
         let start = self.now + Duration::from_secs(3);
@@ -197,7 +198,7 @@ impl State {
                 return;
             }
         }
-        unreachable!("a newcomer is not served: {:?}", self.host.node());
+        unreachable!("a newcomer is not served: {:?}", node_of(&mut self.host));
     }
 
     /// Gives the host a packet from the attacker's address, or from another, on the interface where the attacker
@@ -252,7 +253,7 @@ impl State {
             taken += 1;
             assert!(taken < MANY);
         }
-        while self.host.poll_node_event().is_some() {}
+        while self.host.poll_uplink_event().is_some() {}
         let Config { max_streams, receive_memory, .. } = config();
         assert!(self.streams.len() <= max_streams, "{} streams", self.streams.len());
         let guaranteed = max_streams * 8 * (1536 + 64);

@@ -1,0 +1,121 @@
+//! The loop that asks other nodes something.
+
+use crate::runtime::{Error, Runtime, random};
+use crate::wires::{Incoming, Wires};
+use msp_core::mdp::{Find, FindConfig, FindEvent, Ping, PingConfig, PingEvent, PingSummary, Uplink};
+use msp_core::{Instant, Sid};
+use std::io;
+use std::ops::ControlFlow;
+
+/// Turns to hand the last packets to a daemon.
+const LAST_TURNS: usize = 100;
+
+impl Runtime {
+    /// Asks `peer` for echoes and reports every event, until there is nothing more to wait for or it is
+    /// stopped.
+    ///
+    /// # Errors
+    ///
+    /// If the system fails. A peer that does not answer is no error here, but shows in the summary.
+    pub fn ping(
+        mut self,
+        peer: Sid,
+        config: PingConfig,
+        mut on_event: impl FnMut(PingEvent),
+    ) -> Result<PingSummary, Error> {
+        let mut ping = Ping::new(config, peer, random()?, self.wires.now());
+        let summary = self.drive(|uplink, now, stop| {
+            if stop {
+                ping.stop();
+            }
+            ping.update(now, uplink);
+            while let Some(event) = ping.poll_event() {
+                on_event(event);
+                if let PingEvent::Done(summary) = event {
+                    return ControlFlow::Break(summary);
+                }
+            }
+            ControlFlow::Continue(ping.poll_timeout())
+        })?;
+        self.close()?;
+        Ok(summary)
+    }
+
+    /// Looks for services and reports every event, until the time is over, `on_event` wants no more, or it is
+    /// stopped. Gives itself back, such as to connect to what was found; otherwise [`Runtime::close`] it.
+    ///
+    /// # Errors
+    ///
+    /// If the system fails. That nobody answers is no error here.
+    pub fn find(
+        mut self,
+        config: FindConfig,
+        mut on_event: impl FnMut(FindEvent) -> ControlFlow<()>,
+    ) -> Result<Self, Error> {
+        let mut find = Find::new(config, random()?, self.wires.now());
+        self.drive(|uplink, now, stop| {
+            if stop {
+                find.stop();
+            }
+            find.update(now, uplink);
+            while let Some(event) = find.poll_event() {
+                if event == FindEvent::Done {
+                    return ControlFlow::Break(());
+                }
+                if on_event(event).is_break() {
+                    find.stop();
+                    find.update(now, uplink);
+                }
+            }
+            ControlFlow::Continue(find.poll_timeout())
+        })?;
+        Ok(self)
+    }
+
+    /// Gives back what a daemon keeps for it. To drop it instead leaves that to the next client.
+    ///
+    /// # Errors
+    ///
+    /// If the system fails.
+    pub fn close(mut self) -> io::Result<()> {
+        let mut turns = 0;
+        self.uplink.shutdown(self.wires.now());
+        self.drive(|uplink, _, _| {
+            turns += 1;
+            let done = uplink.is_closed() || turns > LAST_TURNS;
+            if done { ControlFlow::Break(()) } else { ControlFlow::Continue(None) }
+        })
+    }
+
+    /// Drives what is below until `step`, which is told of a request to stop, has a result. Otherwise it says when
+    /// it is to be called again at the latest.
+    fn drive<T>(
+        &mut self,
+        mut step: impl FnMut(&mut Uplink, Instant, bool) -> ControlFlow<T, Option<Instant>>,
+    ) -> io::Result<T> {
+        let Self { uplink, wires, .. } = self;
+        let mut events = Wires::events();
+        loop {
+            let now = wires.now();
+            if wires.take_unreachable() {
+                uplink.handle_unreachable(now);
+            }
+            let received = wires.receive(|incoming| match incoming {
+                Incoming::Packet(interface, from, packet) => {
+                    uplink.handle_packet(now, interface, from, packet);
+                }
+                Incoming::Reply(reply) => uplink.handle_reply(now, reply),
+            });
+            if uplink.poll_timeout().is_some_and(|at| at <= now) {
+                uplink.handle_timeout(now);
+            }
+            let deadline = match step(uplink, now, wires.take_stop()) {
+                ControlFlow::Break(result) => return Ok(result),
+                ControlFlow::Continue(deadline) => deadline,
+            };
+            let sent = wires.transmit(now, |buffer| uplink.poll_transmit(now, buffer));
+            let deadline = deadline.into_iter().chain(uplink.poll_timeout()).min();
+            wires.wait(&mut events, now, received || sent, deadline)?;
+        }
+    }
+}
