@@ -78,7 +78,9 @@ impl Host {
             // What is not taken below is lost, as anything may be; the stream sends it again.
             let _ = uplink.send(now, outgoing.from, outgoing.to, Protection::Encrypted, datagram);
         }
-        uplink.poll_transmit(now, buffer)
+        // A stream may have ended with its last packet.
+        self.bind(now);
+        self.uplink.poll_transmit(now, buffer)
     }
 
     /// What has happened to streams, oldest first.
