@@ -1,13 +1,25 @@
 //! `msp id`
 
 use crate::args::{self, Options};
-use crate::failure::Failure;
+use crate::failure::{Failure, Status};
 use crate::logger::say;
+use crate::servald::attach;
 use crate::{identity, keyring};
 use std::io::{self, Write};
 use zeroize::Zeroizing;
 
 pub(crate) fn run(command: &args::Id, options: &Options) -> Result<(), Failure> {
+    if let Some(servald) = &options.servald {
+        if command.new || command.import.is_some() {
+            let message = "--servald only tells the address of the daemon, which has an identity of its own";
+            return Err(Failure::new(Status::Usage, message));
+        }
+        let sid = attach(servald, None)?.identify()?;
+        let sid =
+            sid.ok_or_else(|| Failure::new(Status::Unreachable, "the Serval daemon does not answer"))?;
+        writeln!(io::stdout(), "{sid}")?;
+        return Ok(());
+    }
     let path = identity::path(options.identity.as_deref())?;
     let kept = match &command.import {
         Some(import) => identity::put(&path, &keyring::import(import)?, command.new)?,

@@ -25,14 +25,15 @@ fn address(index: usize) -> SocketAddr {
 
 /// One that looks for services, or a node that may have one.
 enum Stand {
-    Find(Find, Box<Uplink>, Vec<FindEvent>),
+    Find(Box<(Find, Uplink)>, Vec<FindEvent>),
     Node(Box<Node>),
 }
 
 impl Station for Stand {
     fn handle_packet(&mut self, now: Instant, from: usize, packet: &[u8]) {
         match self {
-            Self::Find(find, uplink, _) => {
+            Self::Find(pair, _) => {
+                let (find, uplink) = &mut **pair;
                 uplink.handle_packet(now, INTERFACE, address(from), packet);
                 find.update(now, uplink);
             }
@@ -42,7 +43,8 @@ impl Station for Stand {
 
     fn handle_timeout(&mut self, now: Instant) {
         match self {
-            Self::Find(find, uplink, _) => {
+            Self::Find(pair, _) => {
+                let (find, uplink) = &mut **pair;
                 uplink.handle_timeout(now);
                 find.update(now, uplink);
             }
@@ -52,7 +54,8 @@ impl Station for Stand {
 
     fn poll_timeout(&self) -> Option<Instant> {
         match self {
-            Self::Find(find, uplink, _) => {
+            Self::Find(pair, _) => {
+                let (find, uplink) = &**pair;
                 [find.poll_timeout(), uplink.poll_timeout()].into_iter().flatten().min()
             }
             Self::Node(node) => node.poll_timeout(),
@@ -61,7 +64,7 @@ impl Station for Stand {
 
     fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Receiver> {
         let transmit = match self {
-            Self::Find(_, uplink, _) => uplink.poll_transmit(now, buffer),
+            Self::Find(pair, _) => pair.1.poll_transmit(now, buffer),
             Self::Node(node) => node.poll_transmit(now, buffer),
         };
         Some(match transmit?.to {
@@ -73,8 +76,8 @@ impl Station for Stand {
 
     fn poll_report(&mut self) -> bool {
         match self {
-            Self::Find(find, _, events) => {
-                let event = find.poll_event();
+            Self::Find(pair, events) => {
+                let event = pair.0.poll_event();
                 let something = event.is_some();
                 events.extend(event);
                 something
@@ -104,7 +107,7 @@ fn look(
         node.set_service(service);
         let (seed, now) = (network.seed(), network.now);
         network.place(if index == 0 {
-            Stand::Find(Find::new(config.clone(), seed, now), Box::new(node.into()), Vec::new())
+            Stand::Find(Box::new((Find::new(config.clone(), seed, now), node.into())), Vec::new())
         } else {
             Stand::Node(Box::new(node))
         });
@@ -112,7 +115,7 @@ fn look(
     network.join_all(shape);
     network.run(Duration::from_secs(11));
     match network.stations.swap_remove(0) {
-        Stand::Find(_, _, events) => events,
+        Stand::Find(_, events) => events,
         Stand::Node(_) => Vec::new(),
     }
 }

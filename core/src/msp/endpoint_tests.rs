@@ -229,7 +229,7 @@ fn a_stream_tells_what_it_has_not_sent_yet() {
 #[test]
 fn a_stream_that_waits_for_memory_is_told_at_once_when_there_is_some() {
     let config = Config { send_memory: 20 * (1024 + MESSAGE_OVERHEAD), ..Config::default() };
-    let mut endpoint = Endpoint::new(config, Sid::new([1; 32]), [3; 32]);
+    let mut endpoint = Endpoint::new(config, [3; 32]);
     endpoint.listen(PORT.into()).unwrap();
     let [greedy, patient] = [2, 3].map(|number| {
         deliver(&mut endpoint, ms(0), peer(number), b"\x04\xff\xff\x00\x00abc").unwrap();
@@ -254,7 +254,7 @@ fn a_stream_that_waits_for_memory_is_told_at_once_when_there_is_some() {
 #[test]
 fn a_limit_is_reported_again_after_the_interval_and_not_before() {
     let config = Config { max_streams_per_peer: 1, ..Config::default() };
-    let mut endpoint = Endpoint::new(config, Sid::new([1; 32]), [3; 32]);
+    let mut endpoint = Endpoint::new(config, [3; 32]);
     endpoint.listen(PORT.into()).unwrap();
     let mut reports = |at| {
         let peer = Addr::new(peer(2).sid, Port::from(900 + at as u16 % 7));

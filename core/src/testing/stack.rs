@@ -100,7 +100,7 @@ impl Stack {
     }
 
     /// Its node.
-    pub const fn node(&mut self) -> Option<&mut Node> {
+    pub fn node(&mut self) -> Option<&mut Node> {
         match self {
             Self::Host(host) => Some(node_of(host)),
             Self::ReferenceHost(node, _) => Some(node),
@@ -248,10 +248,10 @@ impl Streams<'_> {
 /// # Panics
 ///
 /// If it is a daemon's client instead.
-pub const fn node_of(host: &mut Host) -> &mut Node {
+pub fn node_of(host: &mut Host) -> &mut Node {
     match host.uplink() {
         Uplink::Node(node) => node,
-        Uplink::Daemon(_) => panic!("it has no node"),
+        Uplink::Daemon(_) => unreachable!("it has no node"),
     }
 }
 

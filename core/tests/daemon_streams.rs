@@ -1,0 +1,183 @@
+//! Streams of two clients of one daemon, in virtual time.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use bytes::Bytes;
+use msp_core::mdp::{DaemonEvent, UplinkEvent};
+use msp_core::msp::{CloseReason, Config, Event, StreamId};
+use msp_core::testing::Servald;
+use msp_core::tunnel::{Action, EndReason, Outcome, Tunnel, TunnelConfig};
+use msp_core::{Addr, Daemon, DaemonConfig, Host, Instant, Port, Sid};
+use std::time::Duration;
+
+const CLIENT: usize = 0;
+const SERVER: usize = 1;
+const PORT: u16 = 512;
+const SID: Sid = Sid::new([7; 32]);
+
+/// A daemon and what two programs run on it.
+struct Machine {
+    now: Instant,
+    servald: Servald,
+    hosts: [Host; 2],
+    /// What the server has received, in order.
+    received: Vec<Bytes>,
+    closed: Vec<CloseReason>,
+    /// Messages that the client has still to send.
+    left: u32,
+    stream: Option<StreamId>,
+}
+
+impl Machine {
+    fn new(messages: u32) -> Self {
+        let now = Instant::from_millis(1000);
+        let host = |n: u8| Host::new(Daemon::new(DaemonConfig::default(), now), Config::default(), [n; 32]);
+        let mut hosts = [host(1), host(2)];
+        hosts[SERVER].endpoint().listen(PORT.into()).unwrap();
+        let stream = hosts[CLIENT].endpoint().connect(now, Addr::new(SID, PORT.into())).unwrap();
+        let servald = Servald::new(SID);
+        let (received, closed) = (Vec::new(), Vec::new());
+        Self { now, servald, hosts, received, closed, left: messages, stream: Some(stream) }
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        for _ in 0..1_000_000 {
+            while self.turn() {}
+            let next = self.hosts.iter().filter_map(Host::poll_timeout).min();
+            let Some(next) = next.filter(|at| *at < end) else { break };
+            assert!(next > self.now, "spins at {:?}", self.now);
+            self.now = next;
+            self.hosts.iter_mut().for_each(|host| host.handle_timeout(next));
+        }
+        self.now = end;
+    }
+
+    /// True if anything has happened.
+    fn turn(&mut self) -> bool {
+        let mut moved = self.produce();
+        let mut buffer = Vec::new();
+        for (client, host) in self.hosts.iter_mut().enumerate() {
+            while host.poll_transmit(self.now, &mut buffer).is_some() {
+                moved = true;
+                if !self.servald.receive(client, &buffer) {
+                    host.uplink().handle_unreachable(self.now);
+                }
+            }
+            while let Some(reply) = self.servald.poll(client) {
+                moved = true;
+                host.handle_reply(self.now, &reply);
+            }
+            while host.poll_uplink_event().is_some() {}
+            while let Some(event) = host.poll_event() {
+                moved = true;
+                if let Event::Closed { reason, .. } = event {
+                    self.closed.push(reason);
+                }
+                let (Event::Readable { stream } | Event::PeerFinished { stream }) = event else { continue };
+                // It may have ended with its last message.
+                let Some(mut stream) = host.endpoint().stream(stream) else { continue };
+                while let Some(message) = stream.recv(self.now) {
+                    self.received.push(message);
+                }
+                if client == SERVER && stream.recv_finished() {
+                    stream.finish(self.now);
+                }
+            }
+        }
+        moved
+    }
+
+    /// The client sends what it can.
+    fn produce(&mut self) -> bool {
+        let (now, before) = (self.now, self.left);
+        let stream = self.stream.and_then(|id| self.hosts[CLIENT].endpoint().stream(id));
+        let Some(mut stream) = stream else { return false };
+        while self.left > 0 && stream.send(now, Bytes::from(self.left.to_be_bytes().to_vec())).is_ok() {
+            self.left -= 1;
+        }
+        if self.left == 0 {
+            stream.finish(now);
+            self.stream = None;
+        }
+        self.left < before
+    }
+
+    fn assert_carried(&self, messages: u32) {
+        let expected: Vec<_> = (1..=messages).rev().map(|n| Bytes::from(n.to_be_bytes().to_vec())).collect();
+        assert!(self.received == expected, "{} of {messages}", self.received.len());
+        assert_eq!(self.closed, [CloseReason::Finished; 2]);
+    }
+}
+
+#[test]
+fn a_stream_goes_through_and_gives_its_port_back() {
+    let mut machine = Machine::new(2000);
+    machine.run(Duration::from_millis(10));
+    assert_eq!(machine.servald.bound(), 2);
+    machine.run(Duration::from_secs(30));
+    machine.assert_carried(2000);
+    assert_eq!(machine.servald.owner(PORT.into()), Some(SERVER));
+    assert_eq!(machine.servald.bound(), 1, "that of the listener");
+    let now = machine.now;
+    machine.hosts.iter_mut().for_each(|host| host.uplink().shutdown(now));
+    machine.run(Duration::from_secs(1));
+    assert_eq!(machine.servald.bound(), 0);
+    assert!(machine.hosts.iter_mut().all(|host| host.uplink().is_closed()));
+}
+
+#[test]
+fn a_stream_outlives_a_restart_of_the_daemon() {
+    let mut machine = Machine::new(5000);
+    machine.run(Duration::from_millis(200));
+    assert!(!machine.received.is_empty() && machine.received.len() < 5000);
+    machine.servald.stop();
+    machine.run(Duration::from_secs(3));
+    machine.servald.start(SID);
+    machine.run(Duration::from_secs(60));
+    machine.assert_carried(5000);
+}
+
+#[test]
+fn a_stream_ends_in_time_when_the_daemon_stays_away() {
+    let mut machine = Machine::new(5000);
+    machine.run(Duration::from_millis(200));
+    machine.servald.stop();
+    machine.run(Duration::from_secs(11));
+    assert_eq!(machine.closed, [CloseReason::TimedOut; 2]);
+    machine.servald.start(SID);
+    machine.run(Duration::from_secs(10));
+    assert_eq!(machine.servald.owner(PORT.into()), Some(SERVER), "the listener has its port again");
+}
+
+#[test]
+fn a_tunnel_tells_that_the_port_it_listens_on_is_anothers() {
+    let now = Instant::from_millis(1000);
+    let mut servald = Servald::new(SID);
+    let mut machine = Machine::new(0);
+    machine.run(Duration::from_millis(10));
+    std::mem::swap(&mut servald, &mut machine.servald);
+    let host = Host::new(Daemon::new(DaemonConfig::default(), now), Config::default(), [3; 32]);
+    let mut tunnel = Tunnel::listen(host, Port::from(PORT), TunnelConfig::default()).unwrap();
+    let (mut now, mut buffer) = (now, Vec::new());
+    let outcome = (0..1000).find_map(|_| {
+        tunnel.handle_timeout(now);
+        while tunnel.poll_transmit(now, &mut buffer).is_some() {
+            servald.receive(2, &buffer);
+        }
+        while let Some(reply) = servald.poll(2) {
+            tunnel.handle_reply(now, &reply);
+        }
+        while let Some(event) = tunnel.poll_event() {
+            let bound = msp_core::tunnel::TunnelEvent::Uplink(UplinkEvent::Daemon(DaemonEvent::Bound {
+                port: PORT.into(),
+            }));
+            assert_ne!(event, bound);
+        }
+        if let Some(Action::Finished(outcome)) = tunnel.poll_action() {
+            return Some(outcome);
+        }
+        now = tunnel.poll_timeout()?;
+        None
+    });
+    assert_eq!(outcome, Some(Outcome::Failed(EndReason::PortRefused)));
+}
