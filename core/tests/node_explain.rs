@@ -116,6 +116,22 @@ fn a_question_is_answered_with_all_that_it_can_mean_up_to_eight() {
 }
 
 #[test]
+fn answers_to_many_questions_have_at_most_320_bytes() {
+    let mut scripted = Scripted::up();
+    pass_on(&mut scripted, &[Address::Prefix(&[9])]); // makes it curious
+    let known: Vec<Sid> =
+        (0..10).map(|number| Sid::new([7, number].repeat(16).try_into().unwrap())).collect();
+    let items: Vec<Address<'_>> = known.iter().map(|sid| Address::Whole(*sid)).collect();
+    explain(&mut scripted, &items);
+    scripted.drain();
+    scripted.sent.clear();
+    explain(&mut scripted, &[Address::Prefix(&[7]); 3]);
+    scripted.drain();
+    // Eight, and one more of the next eight: each has a byte and a SID.
+    assert_eq!(explained(&scripted), [[&items[..8], &items[..1]].concat()]);
+}
+
+#[test]
 fn a_question_to_a_stranger_goes_both_ways_from_the_interface_where_it_was_heard() {
     for (number, broadcast) in [(0, true), (1, false), (2, true)] {
         let mut scripted = Scripted::new();
