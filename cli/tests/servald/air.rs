@@ -36,6 +36,7 @@ struct State {
     loss: AtomicU8,
     /// Microseconds.
     delay: AtomicU64,
+    heard: AtomicU64,
     lost: AtomicU64,
     ended: AtomicBool,
 }
@@ -49,6 +50,7 @@ impl Air {
         let state = State {
             loss: AtomicU8::new(0),
             delay: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             ended: AtomicBool::new(false),
         };
@@ -82,6 +84,11 @@ impl Air {
         self.0.delay.store(delay.as_micros() as u64, Relaxed);
     }
 
+    /// How many packets it has been given so far.
+    pub(crate) fn heard(&self) -> u64 {
+        self.0.heard.load(Relaxed)
+    }
+
     /// How many packets it has lost so far.
     pub(crate) fn lost(&self) -> u64 {
         self.0.lost.load(Relaxed)
@@ -112,6 +119,7 @@ impl State {
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
                 Err(error) => panic!("the air receives: {error}"),
             };
+            self.heard.fetch_add(1, Relaxed);
             let due = Instant::now() + Duration::from_micros(self.delay.load(Relaxed));
             let lost = rng.below(100) < self.loss.load(Relaxed).into();
             if lost || queue.try_send((due, buffer[..count].to_vec(), to)).is_err() {

@@ -82,6 +82,11 @@ impl Lab {
         self.air.iter().for_each(|air| air.delay(delay));
     }
 
+    /// How many packets were sent so far.
+    pub(crate) fn heard(&self) -> u64 {
+        self.air.iter().map(Air::heard).sum()
+    }
+
     /// How many packets were lost so far.
     pub(crate) fn lost(&self) -> u64 {
         self.air.iter().map(Air::lost).sum()

@@ -177,6 +177,7 @@ fn test_pair<V: Copy + Display>(
         let result = if notes.is_empty() { "good".to_owned() } else { notes.join(", ") };
         say(&format!("{label} {:6.1} s  {result}", start.elapsed().as_secs_f32()));
     }
-    assert!(lab.lost() > 0 || !lossy, "nothing was lost on the way");
+    // Who calls nobody says little.
+    assert!(lab.lost() > 0 || !lossy || lab.heard() < 100, "nothing was lost on the way");
     failed
 }
