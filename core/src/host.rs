@@ -109,9 +109,9 @@ impl Host {
         self.endpoint.is_idle()
     }
 
-    /// Whether there are last words to a daemon, see [`Uplink::is_closed`].
-    pub(crate) fn is_closed(&self) -> bool {
-        self.uplink.is_closed()
+    /// When the last words to a daemon are due, after [`Uplink::shutdown`] and whatever streams still want.
+    pub(crate) fn last_words_at(&self) -> Option<Instant> {
+        self.uplink.poll_timeout().filter(|_| !self.uplink.is_closed())
     }
 
     /// Passes on what has arrived for streams.

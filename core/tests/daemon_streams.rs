@@ -149,6 +149,54 @@ fn a_stream_ends_in_time_when_the_daemon_stays_away() {
     assert_eq!(machine.servald.owner(PORT.into()), Some(SERVER), "the listener has its port again");
 }
 
+/// What waits for the daemon when a tunnel ends is more than the pace allows at once.
+#[test]
+fn a_tunnel_that_has_finished_says_its_last_words_and_then_nothing() {
+    let mut servald = Servald::new(SID);
+    let mut now = Instant::from_millis(1000);
+    let host = Host::new(Daemon::new(DaemonConfig::default(), now), Config::default(), [3; 32]);
+    let remote = Addr::new(Sid::new([9; 32]), Port::from(PORT));
+    let mut tunnel = Tunnel::connect(host, remote, TunnelConfig::default()).unwrap();
+    let links: Vec<_> = (0..20).map(|_| tunnel.local_accepted(now).unwrap()).collect();
+    let (mut buffer, mut stopped, mut finished) = (Vec::new(), false, false);
+    for _ in 0..1000 {
+        tunnel.handle_timeout(now);
+        let mut moves = true;
+        while moves {
+            moves = false;
+            while tunnel.poll_transmit(now, &mut buffer).is_some() {
+                moves = true;
+                servald.receive(0, &buffer);
+            }
+            while let Some(reply) = servald.poll(0) {
+                moves = true;
+                tunnel.handle_reply(now, &reply);
+            }
+            moves |= std::iter::from_fn(|| tunnel.poll_event()).count() > 0;
+            while let Some(action) = tunnel.poll_action() {
+                moves = true;
+                assert!(!finished, "{action:?} after the last action");
+                finished = matches!(action, Action::Finished(_));
+            }
+        }
+        if !stopped && servald.bound() == links.len() {
+            stopped = true;
+            tunnel.shutdown(now);
+            tunnel.shutdown(now); // at once, whatever waits
+            let last = std::iter::from_fn(|| tunnel.poll_action()).last();
+            assert_eq!(last, Some(Action::Finished(Outcome::Interrupted)));
+            finished = true;
+            continue;
+        }
+        let Some(next) = tunnel.poll_timeout() else { break };
+        assert!(next > now, "spins at {now:?}");
+        now = next;
+    }
+    assert_eq!((finished, servald.bound(), tunnel.poll_timeout()), (true, 0, None));
+    tunnel.handle_unreachable(now);
+    assert_eq!((tunnel.poll_action(), tunnel.poll_event(), tunnel.poll_timeout()), (None, None, None));
+}
+
 #[test]
 fn a_tunnel_tells_that_the_port_it_listens_on_is_anothers() {
     let now = Instant::from_millis(1000);

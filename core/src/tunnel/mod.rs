@@ -164,7 +164,9 @@ impl Tunnel {
     pub fn handle_unreachable(&mut self, now: Instant) {
         let now = self.advance(now);
         self.host.uplink().handle_unreachable(now);
-        self.settle(now);
+        if self.phase != Phase::Finished {
+            self.settle(now);
+        }
     }
 
     /// Does what is due. Early or twice, it does nothing.
@@ -217,11 +219,10 @@ impl Tunnel {
         if !self.actions.is_empty() || !self.events.is_empty() || self.end_reached().is_some() {
             return Some(self.now);
         }
-        let host = self.host.poll_timeout();
         match self.phase {
-            Phase::Finished => host.filter(|_| !self.host.is_closed()),
-            Phase::Ending(_, until) => Some(host.map_or(until, |host| host.min(until))),
-            _ => host,
+            Phase::Finished => self.host.last_words_at(),
+            Phase::Ending(_, until) => Some(self.host.poll_timeout().map_or(until, |host| host.min(until))),
+            Phase::Starting | Phase::Running | Phase::LastLink => self.host.poll_timeout(),
         }
     }
 
