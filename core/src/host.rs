@@ -16,7 +16,7 @@ use core::net::SocketAddr;
 pub struct Host {
     uplink: Uplink,
     endpoint: Endpoint,
-    /// The ports of the endpoint that are taken below.
+    /// The ports of the endpoint that a daemon was asked for.
     ports: BTreeSet<Port>,
     /// The datagram on its way down, kept for its memory.
     datagram: Vec<u8>,
@@ -98,7 +98,7 @@ impl Host {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let room = |from, to| self.uplink.has_room(from, to);
         let endpoint = &self.endpoint;
-        let ready = endpoint.has_events() || endpoint.has_changed_ports() || endpoint.has_transmit(room);
+        let ready = endpoint.has_events() || self.must_bind() || endpoint.has_transmit(room);
         let endpoint = if ready { Some(endpoint.now()) } else { endpoint.next_timer() };
         [self.uplink.poll_timeout(), endpoint].into_iter().flatten().min()
     }
@@ -122,9 +122,17 @@ impl Host {
         }
     }
 
+    /// Whether ports are to be taken or given back. A node has them all.
+    const fn must_bind(&self) -> bool {
+        matches!(self.uplink, Uplink::Daemon(_)) && self.endpoint.has_changed_ports()
+    }
+
     /// Takes the ports below that streams need, and gives back those that they need no more.
     fn bind(&mut self, now: Instant) {
-        let Some(ports) = self.endpoint.changed_ports() else { return };
+        if !self.must_bind() {
+            return;
+        }
+        let ports = self.endpoint.changed_ports();
         for port in self.ports.difference(&ports) {
             self.uplink.release(now, *port);
         }

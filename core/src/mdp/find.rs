@@ -178,7 +178,7 @@ impl Find {
             }
         };
         for sid in nodes {
-            let (now, count) = (self.now, self.asked.len());
+            let count = self.asked.len();
             let asked = match self.asked.get(&sid) {
                 Some(asked) if asked.next().is_none_or(|at| at > now) => continue,
                 None if count >= MAX_NODES => continue,

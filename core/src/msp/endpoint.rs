@@ -45,7 +45,7 @@ pub struct Endpoint {
     /// The port of the last stream that was opened here, above the first of [`EPHEMERAL_PORTS`].
     last_port: u32,
     pub(super) listeners: BTreeSet<Port>,
-    /// [`Endpoint::changed_ports`] has others to tell.
+    /// See [`Endpoint::has_changed_ports`].
     ports_changed: bool,
     pub(super) slots: BTreeMap<StreamId, Slot>,
     index: BTreeMap<(Port, Addr), StreamId>,
@@ -239,15 +239,14 @@ impl Endpoint {
         self.poll_transmit_if(now, buffer, |_, _| true)
     }
 
-    /// The ports that it listens on and that its streams have, if they may have changed since the last call.
-    pub(crate) fn changed_ports(&mut self) -> Option<BTreeSet<Port>> {
-        core::mem::take(&mut self.ports_changed).then(|| {
-            let streams = self.slots.values().map(|slot| slot.connection.local);
-            self.listeners.iter().copied().chain(streams).collect()
-        })
+    /// The ports that it listens on and that its streams have.
+    pub(crate) fn changed_ports(&mut self) -> BTreeSet<Port> {
+        self.ports_changed = false;
+        let streams = self.slots.values().map(|slot| slot.connection.local);
+        self.listeners.iter().copied().chain(streams).collect()
     }
 
-    /// Whether [`Endpoint::changed_ports`] would tell something.
+    /// Whether [`Endpoint::changed_ports`] may have others to tell than the last time.
     pub(crate) const fn has_changed_ports(&self) -> bool {
         self.ports_changed
     }
