@@ -55,6 +55,10 @@ pub(crate) fn describe(error: &io::Error) -> String {
 /// purpose was open: it did not come to its end.
 pub(crate) fn check(outcome: Outcome, once: bool, far_end: impl Display) -> Result<(), Failure> {
     let reason = match outcome {
+        Outcome::PortRefused => {
+            let message = format_args!("{far_end}: the daemon refuses it; another program may have it");
+            return Err(Failure::new(Status::CannotBind, message));
+        }
         Outcome::Failed(reason) => reason,
         Outcome::Interrupted if once => EndReason::Shutdown,
         _ => return Ok(()),
@@ -67,7 +71,6 @@ pub(crate) fn check(outcome: Outcome, once: bool, far_end: impl Display) -> Resu
             Status::Unreachable,
             "; is the address (SID) right, is `msp listen` running there, does UDP get through?",
         ),
-        EndReason::PortRefused => (Status::CannotBind, "; another program has it, or there is no identity"),
         EndReason::Shutdown => (Status::ConnectionFailed, " by a signal, before the end"),
         _ => (Status::ConnectionFailed, ""),
     };

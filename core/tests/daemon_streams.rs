@@ -5,7 +5,7 @@ use bytes::Bytes;
 use msp_core::mdp::{DaemonEvent, UplinkEvent};
 use msp_core::msp::{CloseReason, Config, Event, StreamId};
 use msp_core::testing::Servald;
-use msp_core::tunnel::{Action, EndReason, Outcome, Tunnel, TunnelConfig};
+use msp_core::tunnel::{Action, Outcome, Tunnel, TunnelConfig};
 use msp_core::{Addr, Daemon, DaemonConfig, Host, Instant, Port, Sid};
 use std::time::Duration;
 
@@ -227,5 +227,5 @@ fn a_tunnel_tells_that_the_port_it_listens_on_is_anothers() {
         now = tunnel.poll_timeout()?;
         None
     });
-    assert_eq!(outcome, Some(Outcome::Failed(EndReason::PortRefused)));
+    assert_eq!(outcome, Some(Outcome::PortRefused));
 }

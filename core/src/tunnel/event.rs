@@ -86,9 +86,6 @@ pub enum EndReason {
     Displaced,
     /// The tunnel was [shut down](super::Tunnel::shutdown).
     Shutdown,
-    /// The daemon refuses the port that was to be listened on; most likely another program has it. The end of a
-    /// tunnel, not of a link.
-    PortRefused,
 }
 
 impl EndReason {
@@ -131,7 +128,6 @@ impl fmt::Display for EndReason {
             Self::PeerRestarted => "one end has restarted",
             Self::Displaced => "made room for another one before anything had gone over it",
             Self::Shutdown => "aborted here",
-            Self::PortRefused => "the daemon refuses the port",
         })
     }
 }
@@ -142,10 +138,12 @@ impl fmt::Display for EndReason {
 pub enum Outcome {
     /// The one link of [`TunnelConfig::once`](super::TunnelConfig::once) was carried to its end.
     Clean,
-    /// That link ended in another way, or there could be none.
+    /// That link ended in another way.
     Failed(EndReason),
     /// The tunnel was [shut down](super::Tunnel::shutdown) before its end.
     Interrupted,
+    /// The daemon refuses the port that was to be listened on, most likely because another program has it.
+    PortRefused,
 }
 
 /// Something for logs and status displays. It needs no answer.

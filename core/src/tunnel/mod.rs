@@ -13,7 +13,7 @@
 //!                          read up to read_budget, then local_data or local_eof
 //!     for the listener:    if can_accept, accept and local_accepted
 //!   sleep until a socket is ready or poll_timeout has come
-//!   handle_packet, local_opened, local_failed; handle_timeout
+//!   handle_packet, or handle_reply and handle_unreachable; local_opened, local_failed; handle_timeout
 //! ```
 //!
 //! Standard input and output are a link like any other. A driver that joins them sets
@@ -408,7 +408,7 @@ impl Tunnel {
             }
             // Later, it is a matter of waiting until the port can be had again.
             DaemonEvent::Refused { port } if port == own && self.phase == Phase::Starting => {
-                self.phase = Phase::Ending(Outcome::Failed(EndReason::PortRefused), now);
+                self.phase = Phase::Ending(Outcome::PortRefused, now);
             }
             _ => {}
         }
