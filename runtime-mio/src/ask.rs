@@ -1,17 +1,13 @@
 //! The loop that asks other nodes something.
 
 use crate::runtime::{Error, Runtime, random};
-use crate::wires::{Incoming, Wires};
-use msp_core::mdp::{Find, FindConfig, FindEvent, Ping, PingConfig, PingEvent, PingSummary, Uplink};
-use msp_core::{Instant, Port, Sid};
+use crate::wires::{Incoming, LAST_TURNS, Wires};
+use msp_core::mdp::{
+    Find, FindConfig, FindEvent, Identify, Ping, PingConfig, PingEvent, PingSummary, Uplink,
+};
+use msp_core::{Instant, Sid};
 use std::io;
 use std::ops::ControlFlow;
-use std::time::Duration;
-
-/// Turns to hand the last packets to a daemon.
-const LAST_TURNS: usize = 100;
-/// How long a daemon may take to tell its address.
-const IDENTIFY_TIME: Duration = Duration::from_secs(2);
 
 impl Runtime {
     /// Asks `peer` for echoes and reports every event, until there is nothing more to wait for or it is
@@ -81,14 +77,10 @@ impl Runtime {
     ///
     /// If the system fails.
     pub fn identify(mut self) -> Result<Option<Sid>, Error> {
-        let [low, high, ..] = random()?;
-        let (start, port) = (self.wires.now(), Port::from(u16::from_le_bytes([low, high | 0x80])));
-        let until = start + IDENTIFY_TIME;
-        // A daemon tells its address with a port. If another has this one, there is no answer.
-        let _ = self.uplink.bind(start, port);
-        let sid = self.drive(|uplink, now, stop| match uplink.sid() {
-            None if !stop && now < until => ControlFlow::Continue(Some(until)),
-            sid => ControlFlow::Break(sid),
+        let identify = Identify::new(random()?, self.wires.now());
+        let sid = self.drive(|uplink, now, stop| match identify.update(now, uplink) {
+            None if !stop => ControlFlow::Continue(Some(identify.deadline())),
+            answer => ControlFlow::Break(answer.flatten()),
         })?;
         self.close()?;
         Ok(sid)

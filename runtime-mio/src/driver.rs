@@ -4,7 +4,7 @@ use crate::local::Local;
 use crate::runtime::{Error, Runtime, random};
 use crate::stdio::StdioLink;
 use crate::tcp::{ACCEPTS_PER_TURN, Acceptor, TcpLink};
-use crate::wires::{ACCEPTOR, FIRST_LINK, Incoming, Wires};
+use crate::wires::{ACCEPTOR, FIRST_LINK, Incoming, LAST_TURNS, Wires};
 use mio::Token;
 use msp_core::mdp::{DaemonEvent, NodeEvent, UplinkEvent};
 use msp_core::msp::Limit;
@@ -16,8 +16,6 @@ use std::net::{SocketAddr, TcpListener};
 
 /// Bytes read from a TCP connection at once.
 const READ_BUFFER: usize = 64 * 1024;
-/// Turns to hand the last packets to the kernel.
-const LAST_TURNS: usize = 100;
 
 /// Where the streams go that peers open.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -21,6 +21,8 @@ pub(crate) const SIGNALS: Token = Token(3);
 /// Tokens of links count from here.
 pub(crate) const FIRST_LINK: usize = 4;
 
+/// Turns to hand the last packets to the kernel or a daemon.
+pub(crate) const LAST_TURNS: usize = 100;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 256;
 /// The shortest sleep of a turn that moved nothing, so that no mistake can turn into a busy loop. It is

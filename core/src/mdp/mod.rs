@@ -16,6 +16,7 @@ mod discovery;
 mod explain;
 mod find;
 mod history;
+mod identify;
 mod identity;
 mod keyring;
 mod keys;
@@ -35,6 +36,7 @@ pub use daemon::{BindError, Daemon, DaemonConfig, DaemonEvent, DaemonStats, Inst
 pub use datagram::{Datagram, Fingerprint, SendDatagramError};
 pub use discovery::{ParseServiceError, Service, ServiceName, ServicePattern};
 pub use find::{Find, FindConfig, FindEvent};
+pub use identify::Identify;
 pub use identity::{Identity, sid_of_signing_key, verify, verify_datagram};
 pub use keyring::{Keyring, KeyringError, KeyringIdentity};
 pub use node::{Destination, InterfaceId, Node, NodeEvent, Transmit};
