@@ -46,10 +46,6 @@ pub(crate) fn run(command: args::Connect, options: &Options) -> Result<(), Failu
 
 /// The first node that says it has the service.
 fn find(name: &ServiceName, runtime: Runtime) -> Result<(Addr, Runtime), Failure> {
-    let missing = || {
-        let message = format!("nobody has the service '{name}', or nobody who has it can be reached");
-        Failure::new(Status::Unreachable, message)
-    };
     let pattern =
         name.as_str().parse().map_err(|error: ParseServiceError| Failure::new(Status::Usage, error))?;
     let mut found = None;
@@ -58,7 +54,11 @@ fn find(name: &ServiceName, runtime: Runtime) -> Result<(Addr, Runtime), Failure
         found = Some(Addr::new(sid, service.port));
         ControlFlow::Break(())
     })?;
-    let remote = found.ok_or_else(missing)?;
+    let Some(remote) = found else {
+        runtime.close()?;
+        let message = format!("nobody has the service '{name}', or nobody who has it can be reached");
+        return Err(Failure::new(Status::Unreachable, message));
+    };
     log::info!("service '{name}' is at {remote}");
     Ok((remote, runtime))
 }

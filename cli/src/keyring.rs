@@ -3,9 +3,9 @@
 use crate::args::Import;
 use crate::failure::{Failure, Status, describe};
 use crate::logger::say;
-use crate::prompt;
+use crate::{prompt, servald};
 use msp_core::Identity;
-use msp_core::mdp::{Instance, Keyring, KeyringIdentity};
+use msp_core::mdp::{Keyring, KeyringIdentity};
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -77,11 +77,7 @@ fn path(given: Option<&Path>) -> PathBuf {
     if let Some(given) = given {
         return given.to_owned();
     }
-    if let Some(instance) = std::env::var_os(Instance::VARIABLE).filter(|value| !value.is_empty()) {
-        return Path::new(&instance).join(NAME);
-    }
-    let [first, second] = Instance::DEFAULT_PATHS.map(|directory| Path::new(directory).join(NAME));
-    if !first.exists() && second.exists() { second } else { first }
+    servald::directory(|directory| directory.join(NAME).exists()).join(NAME)
 }
 
 fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {

@@ -4,27 +4,20 @@ use crate::args::Servald;
 use crate::failure::{Failure, Status, describe};
 use msp_core::Port;
 use msp_core::mdp::Instance;
-use msp_mio::Runtime;
+use msp_mio::{Runtime, is_daemon_running};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A client of the daemon. One that listens on `port` waits for a daemon that is not there; others give up.
 pub(crate) fn attach(servald: &Servald, port: Option<Port>) -> Result<Runtime, Failure> {
-    let (instance, directory) = match servald {
-        Servald::At(directory) => (instance(directory)?, directory.display().to_string()),
-        Servald::Usual => usual()?,
+    let directory = match servald {
+        Servald::At(directory) => directory.clone(),
+        Servald::Usual => usual(),
     };
-    let runtime = Runtime::attach(&instance, port).map_err(|error| {
-        let message = match (error.kind(), port) {
-            (ErrorKind::AddrInUse, Some(port)) => {
-                format!("MDP port {port}: another msp listens on it through the daemon in {directory}")
-            }
-            _ => format!("cannot make a socket for the daemon in {directory}: {}", describe(&error)),
-        };
-        Failure::new(Status::CannotBind, message)
-    })?;
-    if !runtime.is_daemon_there() {
+    let instance = instance(&directory)?;
+    let directory = directory.display();
+    if !is_daemon_running(&instance) {
         let message = format!(
             "no Serval daemon runs in {directory}; start it, name another with --servald=DIR, or leave out --servald"
         );
@@ -33,27 +26,38 @@ pub(crate) fn attach(servald: &Servald, port: Option<Port>) -> Result<Runtime, F
         }
         log::warn!("{message}; waiting for it");
     }
-    Ok(runtime)
+    Runtime::attach(&instance, port).map_err(|error| {
+        let message = match (error.kind(), port) {
+            (ErrorKind::AddrInUse, Some(port)) => {
+                format!("MDP port {port}: another msp listens on it through the daemon in {directory}")
+            }
+            _ => format!("cannot make a socket for the daemon in {directory}: {}", describe(&error)),
+        };
+        Failure::new(Status::CannotBind, message)
+    })
 }
 
 /// Whether a daemon runs where daemons are.
 pub(crate) fn is_running() -> bool {
-    usual().is_ok_and(|(instance, _)| is_there(&instance))
+    runs_in(&usual())
 }
 
-fn is_there(instance: &Instance) -> bool {
-    Runtime::attach(instance, None).is_ok_and(|runtime| runtime.is_daemon_there())
-}
-
-/// The instance that is named in the environment, else of the usual ones the first that runs.
-fn usual() -> Result<(Instance, String), Failure> {
+/// The directory that the environment names, else the first of the usual ones where there is what is looked for,
+/// else the first.
+pub(crate) fn directory(is_there: impl Fn(&Path) -> bool) -> PathBuf {
     if let Some(directory) = std::env::var_os(Instance::VARIABLE).filter(|value| !value.is_empty()) {
-        let directory = Path::new(&directory);
-        return Ok((instance(directory)?, directory.display().to_string()));
+        return directory.into();
     }
-    let [first, second] = Instance::DEFAULT_PATHS;
-    let directory = if is_there(&instance(Path::new(second))?) { second } else { first };
-    Ok((instance(Path::new(directory))?, directory.to_owned()))
+    let [first, second] = Instance::DEFAULT_PATHS.map(Path::new);
+    if !is_there(first) && is_there(second) { second.into() } else { first.into() }
+}
+
+fn usual() -> PathBuf {
+    directory(runs_in)
+}
+
+fn runs_in(directory: &Path) -> bool {
+    instance(directory).is_ok_and(|instance| is_daemon_running(&instance))
 }
 
 fn instance(directory: &Path) -> Result<Instance, Failure> {

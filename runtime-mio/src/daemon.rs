@@ -27,6 +27,13 @@ pub(crate) struct DaemonSocket {
     packet: Vec<u8>,
 }
 
+/// Whether a daemon of `instance` runs now.
+#[must_use]
+pub fn is_daemon_running(instance: &Instance) -> bool {
+    let connect = |daemon| UnixDatagram::unbound()?.connect_addr(&daemon);
+    address(&instance.daemon_file()).and_then(connect).is_ok()
+}
+
 /// What has become of packets to the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sent {
@@ -58,11 +65,6 @@ impl DaemonSocket {
         let socket: UnixDatagram = socket?;
         socket.set_nonblocking(true)?;
         Ok(Self { socket, daemon, readable: true, buffer: vec![0; BUFFER], packet: Vec::new() })
-    }
-
-    /// Whether a daemon is there now.
-    pub(crate) fn is_daemon_there(&self) -> bool {
-        UnixDatagram::unbound().is_ok_and(|socket| socket.connect_addr(&self.daemon).is_ok())
     }
 
     pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {

@@ -1,14 +1,15 @@
 //! The MSP tunnel and an MDP node on [mio]: sockets, a clock and a loop around [`msp_core`], which takes
 //! every protocol decision.
 //!
-//! A [`Runtime`] is a node on a UDP socket, or a client of a daemon that runs already. It does one thing, in the thread that runs it, until that is
-//! done or [stopped](Stopper):
+//! A [`Runtime`] is a node on a UDP socket, or a client of a daemon that runs already. It does one thing, in the
+//! thread that runs it, until that is done or [stopped](Stopper):
 //!
 //! - [`listen`](Runtime::listen) carries the streams that peers open to TCP connections that it makes, or
 //!   the first one to standard input and output;
 //! - [`connect`](Runtime::connect) opens a stream for every TCP connection that it accepts, or one for
 //!   standard input and output;
 //! - [`ping`](Runtime::ping) asks a peer for echoes;
+//! - [`identify`](Runtime::identify) tells its address;
 //! - [`find`](Runtime::find) looks for services, and is the one thing after which there may be another.
 //!
 //! ```no_run
@@ -47,5 +48,6 @@ mod tcp;
 mod udp;
 mod wires;
 
+pub use daemon::is_daemon_running;
 pub use driver::{Driver, Source, Target};
 pub use runtime::{BindError, Config, DEFAULT_PORT, Error, Runtime, Stopper, random};

@@ -87,15 +87,6 @@ impl Runtime {
         Ok(Self { uplink: daemon.into(), streams: msp::Config::default(), wires })
     }
 
-    /// Whether there is a daemon now, if this is a client of one; true for a node.
-    #[must_use]
-    pub fn is_daemon_there(&self) -> bool {
-        match &self.wires.socket {
-            Socket::Udp(..) => true,
-            Socket::Daemon(socket) => socket.is_daemon_there(),
-        }
-    }
-
     /// Sets the limits of its streams.
     pub fn set_streams(&mut self, streams: msp::Config) {
         self.streams = streams;
