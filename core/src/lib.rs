@@ -35,7 +35,7 @@
 //! ```
 //!
 //! Where a daemon of the mesh, servald, runs already, its identity and its routes serve as well: a [`Daemon`]
-//! sends and receives datagrams through it, and takes the place of a [`Node`].
+//! sends and receives datagrams through it, and takes the place of a [`Node`] in a [`Host`].
 //!
 //! Every layer is a plain struct that can be used, and is tested, alone. To carry TCP connections, drive a
 //! [`Tunnel`](tunnel::Tunnel); for streams in a program of your own, a [`Host`]; for datagrams, a [`Node`]; over
@@ -53,6 +53,9 @@
 //!   sleep until a packet comes in or poll_timeout() is there
 //!   handle_packet(now, interface, from, bytes) for each packet, and handle_timeout(now)
 //! ```
+//!
+//! On a daemon, it is `handle_reply(now, bytes)` for each datagram of its socket, and `handle_unreachable(now)` when
+//! nobody was there to take one. An [`Uplink`] is a [`Node`] or a [`Daemon`], whichever is below.
 //!
 //! A [`Tunnel`](tunnel::Tunnel) has a local side, too: `poll_action` tells what to do there, `local_*` tells it
 //! what happened there.
