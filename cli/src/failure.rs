@@ -56,7 +56,7 @@ pub(crate) fn describe(error: &io::Error) -> String {
 pub(crate) fn check(outcome: Outcome, once: bool, far_end: impl Display) -> Result<(), Failure> {
     let reason = match outcome {
         Outcome::PortRefused => {
-            let message = format_args!("{far_end}: the daemon refuses it; another program may have it");
+            let message = format!("{far_end}: the daemon refuses it; another program may have it");
             return Err(Failure::new(Status::CannotBind, message));
         }
         Outcome::Failed(reason) => reason,
