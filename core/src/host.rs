@@ -1,6 +1,6 @@
 //! Streams over the way onto the mesh, as one object.
 
-use crate::mdp::{InterfaceId, Transmit, Uplink, UplinkEvent};
+use crate::mdp::{Incoming, InterfaceId, Transmit, Uplink, UplinkEvent};
 use crate::msp::{Endpoint, Event};
 use crate::{Instant, Port, Protection, Sid};
 use alloc::collections::BTreeSet;
@@ -47,16 +47,15 @@ impl Host {
         &mut self.uplink
     }
 
-    /// Takes a packet that came from `from` on `interface`, see [`Uplink::handle_packet`].
-    pub fn handle_packet(&mut self, now: Instant, interface: InterfaceId, from: SocketAddr, packet: &[u8]) {
-        self.uplink.handle_packet(now, interface, from, packet);
+    /// Takes what has come in, see [`Uplink::handle_incoming`].
+    pub fn handle_incoming(&mut self, now: Instant, incoming: Incoming<'_>) {
+        self.uplink.handle_incoming(now, incoming);
         self.deliver(now);
     }
 
-    /// Takes what came from the daemon, see [`Uplink::handle_reply`].
-    pub fn handle_reply(&mut self, now: Instant, reply: &[u8]) {
-        self.uplink.handle_reply(now, reply);
-        self.deliver(now);
+    /// Takes a packet that came from `from` on `interface`: the usual thing to come in at a node.
+    pub fn handle_packet(&mut self, now: Instant, interface: InterfaceId, from: SocketAddr, packet: &[u8]) {
+        self.handle_incoming(now, Incoming::Packet { interface, from, bytes: packet });
     }
 
     /// Does what is due. Early or twice, it does nothing.

@@ -54,8 +54,8 @@
 //!   handle_packet(now, interface, from, bytes) for each packet, and handle_timeout(now)
 //! ```
 //!
-//! On a daemon, it is `handle_reply(now, bytes)` for each datagram of its socket, and `handle_unreachable(now)` when
-//! nobody was there to take one. An [`Uplink`] is a [`Node`] or a [`Daemon`], whichever is below.
+//! An [`Uplink`] is a [`Node`] or a [`Daemon`], whichever is below. On a daemon, other things come in than packets:
+//! `handle_incoming(now, incoming)` takes everything, see [`Incoming`].
 //!
 //! A [`Tunnel`](tunnel::Tunnel) has a local side, too: `poll_action` tells what to do there, `local_*` tells it
 //! what happened there.
@@ -182,8 +182,9 @@ pub mod wire;
 pub use addr::{Addr, ParsePortError, ParseSidError, Port, Sid};
 pub use host::Host;
 pub use mdp::{
-    Daemon, DaemonConfig, DaemonEvent, Datagram, Destination, Fingerprint, Identity, InterfaceConfig,
-    InterfaceId, Node, NodeConfig, NodeEvent, NodeStats, SendDatagramError, Transmit, Uplink, UplinkEvent,
+    Daemon, DaemonConfig, DaemonEvent, Datagram, Destination, Fingerprint, Identity, Incoming,
+    InterfaceConfig, InterfaceId, Node, NodeConfig, NodeEvent, NodeStats, SendDatagramError, Transmit,
+    Uplink, UplinkEvent,
 };
 pub use rng::Rng;
 pub use seq::Seq;

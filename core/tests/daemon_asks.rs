@@ -3,7 +3,7 @@
 
 use msp_core::mdp::{Find, FindConfig, FindEvent, Identify, Service};
 use msp_core::testing::Servald;
-use msp_core::{Addr, Daemon, DaemonConfig, Instant, Port, Protection, Sid, Uplink};
+use msp_core::{Addr, Daemon, DaemonConfig, Incoming, Instant, Port, Protection, Sid, Uplink};
 use std::time::Duration;
 
 const SID: Sid = Sid::new([7; 32]);
@@ -27,12 +27,12 @@ fn exchange(servald: &mut Servald, now: Instant, uplinks: &mut [Uplink]) {
             while uplink.poll_transmit(now, &mut buffer).is_some() {
                 moves = true;
                 if !servald.receive(client, &buffer) {
-                    uplink.handle_unreachable(now);
+                    uplink.handle_incoming(now, Incoming::Unreachable);
                 }
             }
             while let Some(reply) = servald.poll(client) {
                 moves = true;
-                uplink.handle_reply(now, &reply);
+                uplink.handle_incoming(now, Incoming::Reply(&reply));
             }
         }
     }

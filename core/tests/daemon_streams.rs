@@ -6,7 +6,7 @@ use msp_core::mdp::{DaemonEvent, UplinkEvent};
 use msp_core::msp::{CloseReason, Config, Event, StreamId};
 use msp_core::testing::Servald;
 use msp_core::tunnel::{Action, Outcome, Tunnel, TunnelConfig};
-use msp_core::{Addr, Daemon, DaemonConfig, Host, Instant, Port, Sid};
+use msp_core::{Addr, Daemon, DaemonConfig, Host, Incoming, Instant, Port, Sid};
 use std::time::Duration;
 
 const CLIENT: usize = 0;
@@ -60,12 +60,12 @@ impl Machine {
             while host.poll_transmit(self.now, &mut buffer).is_some() {
                 moved = true;
                 if !self.servald.receive(client, &buffer) {
-                    host.uplink().handle_unreachable(self.now);
+                    host.handle_incoming(self.now, Incoming::Unreachable);
                 }
             }
             while let Some(reply) = self.servald.poll(client) {
                 moved = true;
-                host.handle_reply(self.now, &reply);
+                host.handle_incoming(self.now, Incoming::Reply(&reply));
             }
             while host.poll_uplink_event().is_some() {}
             while let Some(event) = host.poll_event() {
@@ -170,7 +170,7 @@ fn a_tunnel_that_has_finished_says_its_last_words_and_then_nothing() {
             }
             while let Some(reply) = servald.poll(0) {
                 moves = true;
-                tunnel.handle_reply(now, &reply);
+                tunnel.handle_incoming(now, Incoming::Reply(&reply));
             }
             moves |= std::iter::from_fn(|| tunnel.poll_event()).count() > 0;
             while let Some(action) = tunnel.poll_action() {
@@ -193,7 +193,7 @@ fn a_tunnel_that_has_finished_says_its_last_words_and_then_nothing() {
         now = next;
     }
     assert_eq!((finished, servald.bound(), tunnel.poll_timeout()), (true, 0, None));
-    tunnel.handle_unreachable(now);
+    tunnel.handle_incoming(now, Incoming::Unreachable);
     assert_eq!((tunnel.poll_action(), tunnel.poll_event(), tunnel.poll_timeout()), (None, None, None));
 }
 
@@ -213,7 +213,7 @@ fn a_tunnel_tells_that_the_port_it_listens_on_is_anothers() {
             servald.receive(2, &buffer);
         }
         while let Some(reply) = servald.poll(2) {
-            tunnel.handle_reply(now, &reply);
+            tunnel.handle_incoming(now, Incoming::Reply(&reply));
         }
         while let Some(event) = tunnel.poll_event() {
             let bound = msp_core::tunnel::TunnelEvent::Uplink(UplinkEvent::Daemon(DaemonEvent::Bound {

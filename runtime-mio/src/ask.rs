@@ -1,7 +1,7 @@
 //! The loop that asks other nodes something.
 
 use crate::runtime::{Error, Runtime, random};
-use crate::wires::{Incoming, LAST_TURNS, Wires};
+use crate::wires::{LAST_TURNS, Wires};
 use msp_core::mdp::{
     Find, FindConfig, FindEvent, Identify, Ping, PingConfig, PingEvent, PingSummary, Uplink,
 };
@@ -111,15 +111,7 @@ impl Runtime {
         let mut events = Wires::events();
         loop {
             let now = wires.now();
-            if wires.take_unreachable() {
-                uplink.handle_unreachable(now);
-            }
-            let received = wires.receive(|incoming| match incoming {
-                Incoming::Packet(interface, from, packet) => {
-                    uplink.handle_packet(now, interface, from, packet);
-                }
-                Incoming::Reply(reply) => uplink.handle_reply(now, reply),
-            });
+            let received = wires.receive(|incoming| uplink.handle_incoming(now, incoming));
             if uplink.poll_timeout().is_some_and(|at| at <= now) {
                 uplink.handle_timeout(now);
             }

@@ -4,7 +4,7 @@ use crate::local::Local;
 use crate::runtime::{Error, Runtime, random};
 use crate::stdio::StdioLink;
 use crate::tcp::{ACCEPTS_PER_TURN, Acceptor, TcpLink};
-use crate::wires::{ACCEPTOR, FIRST_LINK, Incoming, LAST_TURNS, Wires};
+use crate::wires::{ACCEPTOR, FIRST_LINK, LAST_TURNS, Wires};
 use mio::Token;
 use msp_core::mdp::{DaemonEvent, NodeEvent, UplinkEvent};
 use msp_core::msp::Limit;
@@ -161,13 +161,7 @@ impl Driver {
             self.tunnel.shutdown(now);
         }
         let Self { wires, tunnel, .. } = self;
-        if wires.take_unreachable() {
-            tunnel.handle_unreachable(now);
-        }
-        let received = wires.receive(|incoming| match incoming {
-            Incoming::Packet(interface, from, packet) => tunnel.handle_packet(now, interface, from, packet),
-            Incoming::Reply(reply) => tunnel.handle_reply(now, reply),
-        });
+        let received = wires.receive(|incoming| tunnel.handle_incoming(now, incoming));
         if tunnel.poll_timeout().is_some_and(|at| at <= now) {
             tunnel.handle_timeout(now);
         }

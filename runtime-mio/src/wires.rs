@@ -5,11 +5,10 @@ use crate::daemon::{DaemonSocket, Sent};
 use crate::udp::Udp;
 use mio::{Events, Poll, Token, Waker};
 use msp_core::Instant;
-use msp_core::mdp::{InterfaceId, Transmit};
+use msp_core::mdp::{Incoming, InterfaceId, Transmit};
 use signal_hook_mio::v1_0::Signals;
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -59,14 +58,6 @@ pub(crate) enum Socket {
     Daemon(DaemonSocket),
 }
 
-/// What has come in.
-pub(crate) enum Incoming<'a> {
-    /// From this address on an interface.
-    Packet(InterfaceId, SocketAddr, &'a [u8]),
-    /// From the daemon.
-    Reply(&'a [u8]),
-}
-
 impl Wires {
     pub(crate) fn new(mut socket: Socket, clock: Clock) -> io::Result<Self> {
         let poll = Poll::new()?;
@@ -98,9 +89,13 @@ impl Wires {
 
     /// Hands over what has come in, or a share of it. True if there was anything.
     pub(crate) fn receive(&mut self, mut handle: impl FnMut(Incoming<'_>)) -> bool {
+        if std::mem::take(&mut self.unreachable) {
+            handle(Incoming::Unreachable);
+        }
         match &mut self.socket {
             Socket::Udp(udp, interface) => {
-                udp.receive(|from, packet| handle(Incoming::Packet(*interface, from, packet)))
+                let interface = *interface;
+                udp.receive(|from, bytes| handle(Incoming::Packet { interface, from, bytes }))
             }
             Socket::Daemon(daemon) => daemon.receive(|packet| handle(Incoming::Reply(packet))),
         }
@@ -120,11 +115,6 @@ impl Wires {
                 sent != Sent::Nothing
             }
         }
-    }
-
-    /// Whether no daemon was there to take something since this was last asked.
-    pub(crate) fn take_unreachable(&mut self) -> bool {
-        std::mem::take(&mut self.unreachable)
     }
 
     /// Whether packets wait for the kernel to take them.

@@ -41,7 +41,7 @@ pub use identity::{Identity, sid_of_signing_key, verify, verify_datagram};
 pub use keyring::{Keyring, KeyringError, KeyringIdentity};
 pub use node::{Destination, InterfaceId, Node, NodeEvent, Transmit};
 pub use ping::{Ping, PingConfig, PingEvent, PingSummary};
-pub use uplink::{Uplink, UplinkEvent};
+pub use uplink::{Incoming, Uplink, UplinkEvent};
 
 /// One of the two ways to send on an interface. Each is a stream of packets with numbers of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use core::net::SocketAddr;
 /// What carries datagrams: a node of one's own, or a daemon that runs already. What is above need not know which.
 ///
 /// ```text
-///   Uplink::Node     handle_packet <- UDP sockets,         Transmit to an address or to everyone
-///   Uplink::Daemon   handle_reply  <- the daemon's socket, Transmit to Destination::Daemon
+///   Uplink::Node     Incoming::Packet <- UDP sockets,         Transmit to an address or to everyone
+///   Uplink::Daemon   Incoming::Reply  <- the daemon's socket, Transmit to Destination::Daemon
 /// ```
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one in a program, and it is not moved about")]
@@ -22,6 +22,24 @@ pub enum Uplink {
     Node(Node),
     /// A client of a daemon.
     Daemon(Daemon),
+}
+
+/// What has come to an [`Uplink`] from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Incoming<'a> {
+    /// To a node: a packet.
+    Packet {
+        /// The interface that it came in on.
+        interface: InterfaceId,
+        /// Who sent it.
+        from: SocketAddr,
+        /// All of it.
+        bytes: &'a [u8],
+    },
+    /// To a client of a daemon: a datagram that came from the daemon's address on its socket.
+    Reply(&'a [u8]),
+    /// To a client of a daemon: nobody was there to take a packet, see [`Daemon::handle_unreachable`].
+    Unreachable,
 }
 
 /// What has happened below.
@@ -130,25 +148,22 @@ impl Uplink {
         }
     }
 
-    /// Takes a packet that came from `from` on `interface`. It is nothing to a daemon's client.
+    /// Takes what has come in. What is for the other kind of uplink is nothing to this one.
+    pub fn handle_incoming(&mut self, now: Instant, incoming: Incoming<'_>) {
+        match (self, incoming) {
+            (Self::Node(node), Incoming::Packet { interface, from, bytes }) => {
+                node.handle_packet(now, interface, from, bytes);
+            }
+            (Self::Daemon(daemon), Incoming::Reply(reply)) => daemon.handle_packet(now, reply),
+            (Self::Daemon(daemon), Incoming::Unreachable) => daemon.handle_unreachable(now),
+            (Self::Node(_), Incoming::Reply(_) | Incoming::Unreachable)
+            | (Self::Daemon(_), Incoming::Packet { .. }) => {}
+        }
+    }
+
+    /// Takes a packet, see [`Uplink::handle_incoming`].
     pub fn handle_packet(&mut self, now: Instant, interface: InterfaceId, from: SocketAddr, packet: &[u8]) {
-        if let Self::Node(node) = self {
-            node.handle_packet(now, interface, from, packet);
-        }
-    }
-
-    /// Takes what came from the daemon's address on its socket. It is nothing to a node.
-    pub fn handle_reply(&mut self, now: Instant, reply: &[u8]) {
-        if let Self::Daemon(daemon) = self {
-            daemon.handle_packet(now, reply);
-        }
-    }
-
-    /// Tells that no daemon was there to take a packet, see [`Daemon::handle_unreachable`].
-    pub fn handle_unreachable(&mut self, now: Instant) {
-        if let Self::Daemon(daemon) = self {
-            daemon.handle_unreachable(now);
-        }
+        self.handle_incoming(now, Incoming::Packet { interface, from, bytes: packet });
     }
 
     /// Does what is due. Early or twice, it does nothing.

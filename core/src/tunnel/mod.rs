@@ -13,7 +13,7 @@
 //!                          read up to read_budget, then local_data or local_eof
 //!     for the listener:    if can_accept, accept and local_accepted
 //!   sleep until a socket is ready or poll_timeout has come
-//!   handle_packet, or handle_reply and handle_unreachable; local_opened, local_failed; handle_timeout
+//!   handle_incoming; local_opened, local_failed; handle_timeout
 //! ```
 //!
 //! Standard input and output are a link like any other. A driver that joins them sets
@@ -32,7 +32,7 @@ mod link;
 pub use config::TunnelConfig;
 pub use event::{Action, CloseKind, EndReason, LinkId, Outcome, TunnelEvent};
 
-use crate::mdp::{DaemonEvent, InterfaceId, Transmit, Uplink, UplinkEvent};
+use crate::mdp::{DaemonEvent, Incoming, InterfaceId, Transmit, Uplink, UplinkEvent};
 use crate::msp::{ConnectError, Event, ListenError, MAX_MESSAGE, Stats, Stream, StreamId};
 use crate::{Addr, Host, Instant, Port, Sid};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -142,31 +142,21 @@ impl Tunnel {
         self.host.uplink()
     }
 
-    /// Takes a packet that came in on an interface.
+    /// Takes what has come in, see [`Uplink::handle_incoming`].
+    pub fn handle_incoming(&mut self, now: Instant, incoming: Incoming<'_>) {
+        let now = self.advance(now);
+        if self.phase != Phase::Finished {
+            self.host.handle_incoming(now, incoming);
+            self.settle(now);
+        } else if incoming == Incoming::Unreachable {
+            // There is nobody to hear the last words.
+            self.host.uplink().handle_incoming(now, incoming);
+        }
+    }
+
+    /// Takes a packet that came from `from` on `interface`: the usual thing to come in at a node.
     pub fn handle_packet(&mut self, now: Instant, interface: InterfaceId, from: SocketAddr, packet: &[u8]) {
-        let now = self.advance(now);
-        if self.phase != Phase::Finished {
-            self.host.handle_packet(now, interface, from, packet);
-            self.settle(now);
-        }
-    }
-
-    /// Takes what came from the daemon, see [`Uplink::handle_reply`].
-    pub fn handle_reply(&mut self, now: Instant, reply: &[u8]) {
-        let now = self.advance(now);
-        if self.phase != Phase::Finished {
-            self.host.handle_reply(now, reply);
-            self.settle(now);
-        }
-    }
-
-    /// Tells that no daemon was there to take a packet, see [`Uplink::handle_unreachable`].
-    pub fn handle_unreachable(&mut self, now: Instant) {
-        let now = self.advance(now);
-        self.host.uplink().handle_unreachable(now);
-        if self.phase != Phase::Finished {
-            self.settle(now);
-        }
+        self.handle_incoming(now, Incoming::Packet { interface, from, bytes: packet });
     }
 
     /// Does what is due. Early or twice, it does nothing.
