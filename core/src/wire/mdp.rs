@@ -132,7 +132,7 @@ impl<'a> KeyMapping<'a> {
 }
 
 /// Base 128, least significant group first, bit 7 says that more follows; at most 32 bits, shortest form.
-fn parse_varint(reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
+pub(super) fn parse_varint(reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
     let mut value = 0_u32;
     for shift in (0..32).step_by(7) {
         let byte = reader.u8()?;
@@ -148,7 +148,7 @@ fn parse_varint(reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
     Err(DecodeError::Invalid)
 }
 
-fn emit_varint(mut value: u32, buffer: &mut Vec<u8>) {
+pub(super) fn emit_varint(mut value: u32, buffer: &mut Vec<u8>) {
     while value > 0x7f {
         buffer.push(value as u8 | 0x80);
         value >>= 7;
@@ -156,7 +156,7 @@ fn emit_varint(mut value: u32, buffer: &mut Vec<u8>) {
     buffer.push(value as u8);
 }
 
-const fn varint_len(value: u32) -> usize {
+pub(super) const fn varint_len(value: u32) -> usize {
     match value {
         0..0x80 => 1,
         0x80..0x4000 => 2,

@@ -20,6 +20,7 @@
 
 pub mod address;
 pub mod client;
+pub mod extended;
 pub mod linkstate;
 pub mod mdp;
 pub mod msp;
