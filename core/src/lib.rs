@@ -187,7 +187,7 @@ pub use mdp::{
     Uplink, UplinkEvent,
 };
 pub use rng::Rng;
-pub use seq::Seq;
+pub use seq::{Seq, Seq16};
 pub use time::Instant;
 pub use wire::mdp::Protection;
 

@@ -5,7 +5,7 @@ mod common;
 use common::{Daemon, Datagram, Frame, Msp, frames};
 use msp_core::mdp::{SharedKey, sid_of_signing_key, verify, verify_datagram};
 use msp_core::wire::{mdp, msp};
-use msp_core::{Identity, Port, Protection, Seq};
+use msp_core::{Identity, Port, Protection, Seq16};
 
 /// The recorded datagrams of one kind.
 fn datagrams(protection: Protection) -> impl Iterator<Item = (Frame, Datagram)> {
@@ -140,13 +140,13 @@ fn expected(recorded: &Msp) -> msp::Repr<'_> {
         return msp::Repr::Stop;
     }
     let first = recorded.flags & 0x04 != 0;
-    let ack = recorded.ack.filter(|_| recorded.flags & 0x02 != 0).map(Seq);
+    let ack = recorded.ack.filter(|_| recorded.flags & 0x02 != 0).map(Seq16);
     match recorded.sequence {
         None => msp::Repr::Ack { first, ack },
         Some(seq) => msp::Repr::Data {
             first,
             ack,
-            seq: Seq(seq),
+            seq: Seq16(seq),
             shutdown: recorded.flags & 0x01 != 0,
             payload: recorded.data.as_deref().unwrap_or_default(),
         },

@@ -8,7 +8,7 @@ use super::send::{Loss, Readiness, SendBuffer};
 use super::stats::Stats;
 use crate::path::{Congestion, Pacer, RoundTrip};
 use crate::wire::msp::Repr;
-use crate::{Addr, Instant, Port, Seq};
+use crate::{Addr, Instant, Port, Seq, Seq16};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
@@ -262,7 +262,7 @@ impl Connection {
             return false;
         }
         let first = self.role == Role::Initiator && self.heard.is_none();
-        let ack = self.received_data.then(|| self.ack());
+        let ack = self.received_data.then(|| self.ack().lower());
         self.acknowledged_end |= self.receive.is_finished() && !self.withholds_last_ack();
         match self.wire {
             Wire::Open => {
@@ -330,7 +330,7 @@ impl Connection {
         self.wire = Wire::Silent;
     }
 
-    fn transmit_data(&mut self, now: Instant, first: bool, ack: Option<Seq>, buffer: &mut Vec<u8>) {
+    fn transmit_data(&mut self, now: Instant, first: bool, ack: Option<Seq16>, buffer: &mut Vec<u8>) {
         let all_received = self.receive.is_finished() && !self.withholds_last_ack();
         let Some(segment) = self.send.next(now) else { return };
         if segment.shutdown && !segment.retransmission {
@@ -338,7 +338,7 @@ impl Connection {
         }
         self.stats.sent += 1;
         self.stats.retransmitted += u64::from(segment.retransmission);
-        let (seq, shutdown, payload) = (segment.seq, segment.shutdown, segment.payload);
+        let (seq, shutdown, payload) = (segment.seq.lower(), segment.shutdown, segment.payload);
         Repr::Data { first, ack, seq, shutdown, payload }.emit(buffer);
         self.pacer.on_sent(now);
         if self.send.readiness(self.congestion.window()) == Readiness::Limited {
@@ -346,7 +346,8 @@ impl Connection {
         }
     }
 
-    fn on_ack(&mut self, now: Instant, ack: Seq, repeats: bool) {
+    fn on_ack(&mut self, now: Instant, ack: Seq16, repeats: bool) {
+        let ack = self.send.expand(ack);
         let withheld = self.withholds_last_ack();
         let acknowledged = self.send.on_ack(now, ack, repeats, &self.round_trip);
         if acknowledged.count == 0 {
@@ -375,10 +376,11 @@ impl Connection {
         self.set_pace();
     }
 
-    fn on_data(&mut self, now: Instant, seq: Seq, payload: Bytes, shutdown: bool, memory: usize) {
+    fn on_data(&mut self, now: Instant, seq: Seq16, payload: Bytes, shutdown: bool, memory: usize) {
         self.stats.received += 1;
         self.received_data = true;
         let ack = self.receive.ack();
+        let seq = ack.nearest(seq);
         self.first_message.note(seq, &payload);
         match self.receive.insert(seq, payload, shutdown, memory) {
             Insertion::InOrder => {}
@@ -469,13 +471,13 @@ impl Connection {
     fn is_of_another_stream(&self, packet: &Repr<'_>, payload: &Bytes) -> bool {
         let is_initiator = self.role == Role::Initiator;
         let (ack, other_first) = match packet {
-            Repr::Data { first, ack, seq: Seq(0), .. } if *first || is_initiator => {
+            Repr::Data { first, ack, seq: Seq16(0), .. } if *first || is_initiator => {
                 (*ack, self.first_message.differs_from(payload))
             }
             Repr::Data { ack, .. } | Repr::Ack { ack, .. } => (*ack, false),
             Repr::Stop | Repr::Bare { .. } => (None, false),
         };
-        let is_unsent = |ack: Seq| self.send.newest().is_before(ack);
+        let is_unsent = |ack: Seq16| self.send.newest().is_before(self.send.expand(ack));
         let is_new = !is_initiator && !self.acknowledged;
         other_first || (is_new && ack.is_some_and(is_unsent))
     }
@@ -485,7 +487,9 @@ impl Connection {
     /// of its beginning. Without this, the two would keep each other alive for ever and never agree.
     fn may_be_current(&self, packet: &Repr<'_>) -> bool {
         match *packet {
-            Repr::Ack { ack: Some(ack), .. } | Repr::Data { ack: Some(ack), .. } => self.send.may_follow(ack),
+            Repr::Ack { ack: Some(ack), .. } | Repr::Data { ack: Some(ack), .. } => {
+                self.send.may_follow(self.send.expand(ack))
+            }
             // All packets after the first data acknowledge something (`spec/10` A.3).
             Repr::Ack { ack: None, .. } | Repr::Data { ack: None, .. } => self.send.base() == Seq(0),
             _ => true,

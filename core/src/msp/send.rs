@@ -13,7 +13,7 @@
 use super::MAX_MESSAGE;
 use super::receive::MESSAGE_OVERHEAD;
 use crate::path::RoundTrip;
-use crate::{Instant, Seq};
+use crate::{Instant, Seq, Seq16};
 use alloc::collections::VecDeque;
 use bytes::Bytes;
 use core::time::Duration;
@@ -217,6 +217,11 @@ impl SendBuffer {
         self.holds_shutdown = true;
     }
 
+    /// The number whose lower half an acknowledgment has.
+    pub(crate) const fn expand(&self, ack: Seq16) -> Seq {
+        self.base.nearest(ack)
+    }
+
     /// Whether `ack` may come after those before it: neither old, nor of what was never sent.
     pub(crate) fn may_follow(&self, ack: Seq) -> bool {
         usize::try_from(ack - self.base.previous()).is_ok_and(|count| count <= self.sent)
@@ -253,7 +258,7 @@ impl SendBuffer {
             once &= segment.transmissions == 1;
             sample = (segment.transmissions == 1).then(|| now - segment.sent_at);
         }
-        self.base = self.base + count as u16;
+        self.base = self.base + count as u32;
         self.sent -= count;
         // Those behind the first one were among the arrived, now they are acknowledged.
         self.arrived_beyond = self.arrived_beyond.saturating_sub(count - 1).min(self.sent.saturating_sub(1));
@@ -321,7 +326,7 @@ impl SendBuffer {
     pub(crate) fn next(&mut self, now: Instant) -> Option<Outgoing<'_>> {
         let index =
             if self.lost > 0 { self.segments.iter().position(|segment| segment.lost)? } else { self.sent };
-        let seq = self.base + index as u16;
+        let seq = self.base + index as u32;
         // While the first segment is known to be lost, the timer does not run.
         if index == 0 {
             self.timer_start = now;
@@ -341,7 +346,7 @@ impl SendBuffer {
 
     /// The newest segment that was sent.
     pub(crate) fn newest(&self) -> Seq {
-        (self.base + self.sent as u16).previous()
+        (self.base + self.sent as u32).previous()
     }
 
     /// Segments that are probably on their way.

@@ -12,7 +12,7 @@ fn sent(count: usize) -> (SendBuffer, RoundTrip) {
     for _ in 0..count {
         buffer.push(Bytes::from_static(b"x"));
     }
-    assert_eq!(send_all(&mut buffer, 100), (0..count as u16).collect::<Vec<_>>());
+    assert_eq!(send_all(&mut buffer, 100), (0..count as u32).collect::<Vec<_>>());
     (buffer, round_trip)
 }
 
@@ -33,7 +33,7 @@ fn repeat(buffer: &mut SendBuffer, round_trip: &RoundTrip, at: u64, ack: Seq, co
 const NOTHING: Seq = Seq(0).previous();
 
 /// Sends what can be sent and returns the sequence numbers.
-fn send_all(buffer: &mut SendBuffer, at: u64) -> Vec<u16> {
+fn send_all(buffer: &mut SendBuffer, at: u64) -> Vec<u32> {
     let mut seqs = Vec::new();
     while buffer.readiness(1000) == Readiness::Ready {
         seqs.push(buffer.next(ms(at)).expect("it is ready").seq.0);
@@ -42,7 +42,7 @@ fn send_all(buffer: &mut SendBuffer, at: u64) -> Vec<u16> {
 }
 
 /// Handles the timers due by then and sends.
-fn timeout(buffer: &mut SendBuffer, round_trip: &RoundTrip, at: u64) -> Vec<u16> {
+fn timeout(buffer: &mut SendBuffer, round_trip: &RoundTrip, at: u64) -> Vec<u32> {
     buffer.on_timeout(ms(at), round_trip);
     send_all(buffer, at)
 }

@@ -195,7 +195,7 @@ mod tests {
         congestion.on_limited();
         (0..4).for_each(|_| congestion.on_sample(round_trip));
         congestion.on_sample_at_most(round_trip);
-        *seq = *seq + count as u16;
+        *seq = *seq + count as u32;
         congestion.on_acknowledged(count, *seq, *seq, Some(path));
     }
 

@@ -6,7 +6,7 @@
 
 use crate::msp::{CloseReason, Event, StreamId};
 use crate::wire::msp::Repr;
-use crate::{Addr, Instant, Port, Seq};
+use crate::{Addr, Instant, Port, Seq16};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -46,14 +46,14 @@ struct Connection {
     received_data: bool,
     /// Sent and unacknowledged, or not sent yet.
     queue: VecDeque<Outgoing>,
-    next_seq: Seq,
+    next_seq: Seq16,
     shut_down: bool,
     /// Received and not consumed, by distance from `expected`.
     received: BTreeMap<u16, (Bytes, bool)>,
-    expected: Seq,
+    expected: Seq16,
     peer_shut_down: bool,
     /// The last acknowledgment that was sent.
-    last_ack: Option<Seq>,
+    last_ack: Option<Seq16>,
     acknowledge_at: Instant,
     times_out_at: Instant,
     /// The user was refused.
@@ -65,7 +65,7 @@ struct Connection {
 
 #[derive(Debug)]
 struct Outgoing {
-    seq: Seq,
+    seq: Seq16,
     payload: Bytes,
     shutdown: bool,
     sent: Option<Instant>,
@@ -235,10 +235,10 @@ impl Reference {
             heard: false,
             received_data: false,
             queue: VecDeque::new(),
-            next_seq: Seq(0),
+            next_seq: Seq16(0),
             shut_down: false,
             received: BTreeMap::new(),
-            expected: Seq(0),
+            expected: Seq16(0),
             peer_shut_down: false,
             last_ack: None,
             acknowledge_at: self.now + FIRST_DELAY,
@@ -282,7 +282,7 @@ impl Connection {
         let first_heard = !core::mem::replace(&mut self.heard, true);
         match packet {
             Repr::Stop => {
-                let refused = self.initiator && !self.received_data && self.next_seq != Seq(0);
+                let refused = self.initiator && !self.received_data && self.next_seq != Seq16(0);
                 self.close(if refused { CloseReason::Refused } else { CloseReason::PeerReset });
             }
             Repr::Bare { .. } => {}
@@ -307,7 +307,7 @@ impl Connection {
     }
 
     /// No upper bound is checked: what was never sent is acknowledged, too (`spec/10` A.3).
-    fn acknowledge(&mut self, ack: Option<Seq>) {
+    fn acknowledge(&mut self, ack: Option<Seq16>) {
         let Some(ack) = ack else { return };
         self.queue.retain(|outgoing| outgoing.seq - ack > 0);
     }

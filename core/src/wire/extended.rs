@@ -6,6 +6,7 @@
 
 use super::mdp::{emit_varint, parse_varint, varint_len};
 use super::{DecodeError, Reader};
+use crate::Seq;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 use smallvec::SmallVec;
@@ -60,8 +61,8 @@ pub struct Timestamp(pub u16);
 /// What has arrived at a receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acknowledgment {
-    /// The last message that was consumed in order; `u32::MAX` before any.
-    pub consumed: u32,
+    /// The last message that was consumed in order; the one before 0 before any.
+    pub consumed: Seq,
     /// Messages after `consumed` that are kept if they arrive; [`Acknowledgment::NO_LIMIT`] for any number.
     pub window: u16,
     /// What has arrived beyond `consumed`, ascending.
@@ -78,7 +79,7 @@ impl Acknowledgment {
     pub const MAX_RANGES: usize = 16;
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let consumed = u32::from_le_bytes(reader.array()?);
+        let consumed = Seq(u32::from_le_bytes(reader.array()?));
         let window = u16::from_le_bytes(reader.array()?);
         let count = usize::from(reader.u8()?);
         if count > Self::MAX_RANGES {
@@ -99,7 +100,7 @@ impl Acknowledgment {
     }
 
     fn emit(&self, buffer: &mut Vec<u8>) {
-        buffer.extend_from_slice(&self.consumed.to_le_bytes());
+        buffer.extend_from_slice(&self.consumed.0.to_le_bytes());
         buffer.extend_from_slice(&self.window.to_le_bytes());
         buffer.push(self.ranges.len().min(Self::MAX_RANGES) as u8);
         for range in self.ranges.iter().take(Self::MAX_RANGES) {
@@ -150,7 +151,7 @@ pub struct Part {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Data<'a> {
     /// The place of the message in the sender's stream.
-    pub seq: u32,
+    pub seq: Seq,
     /// Nothing follows this message.
     pub shutdown: bool,
     /// The part of it that this is; `None` for all of it.
@@ -162,6 +163,8 @@ pub struct Data<'a> {
 /// What follows the blocks that every packet may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body<'a> {
+    /// The connection does not exist (any more) at the sender. There are no blocks.
+    Stop,
     /// Nothing.
     Empty,
     /// A message.
@@ -172,31 +175,26 @@ pub enum Body<'a> {
 
 /// One extended packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Repr<'a> {
-    /// The connection does not exist (any more) at the sender.
-    Stop(Tag),
-    /// Anything else.
-    Packet {
-        /// That of the connection.
-        tag: Tag,
-        /// About the sender, until it is known to have arrived.
-        settings: Option<Settings>,
-        /// When it was sent.
-        time: Option<Timestamp>,
-        /// What has arrived at the sender.
-        acknowledgment: Option<(Acknowledgment, Option<Echo>)>,
-        /// The receiver is asked to acknowledge at once.
-        prompt: bool,
-        /// The rest.
-        body: Body<'a>,
-    },
+pub struct Repr<'a> {
+    /// That of the connection.
+    pub tag: Tag,
+    /// About the sender, until it is known to have arrived.
+    pub settings: Option<Settings>,
+    /// When it was sent.
+    pub time: Option<Timestamp>,
+    /// What has arrived at the sender.
+    pub acknowledgment: Option<(Acknowledgment, Option<Echo>)>,
+    /// The receiver is asked to acknowledge at once.
+    pub prompt: bool,
+    /// The rest.
+    pub body: Body<'a>,
 }
 
 impl<'a> Repr<'a> {
-    /// Whether a packet is an extended one, or an offer.
+    /// A packet without blocks.
     #[must_use]
-    pub fn is_extended(packet: &[u8]) -> bool {
-        packet.first().is_some_and(|flags| flags & EXTENDED != 0)
+    pub const fn new(tag: Tag, body: Body<'a>) -> Self {
+        Self { tag, settings: None, time: None, acknowledgment: None, prompt: false, body }
     }
 
     /// Reads a packet.
@@ -212,7 +210,7 @@ impl<'a> Repr<'a> {
         }
         let tag = NonZeroU32::new(u32::from_le_bytes(reader.array()?)).ok_or(DecodeError::Invalid)?;
         if flags & STOP != 0 {
-            return Ok(Self::Stop(Tag(tag)));
+            return Ok(Self::new(Tag(tag), Body::Stop));
         }
         let blocks = reader.u8()?;
         let has = |block: u8| blocks & block != 0;
@@ -227,7 +225,7 @@ impl<'a> Repr<'a> {
         let echo = has(ECHO).then(|| Echo::parse(&mut reader)).transpose()?;
         let part = has(PART).then(|| Part::parse(&mut reader)).transpose()?;
         let body = if has(DATA) {
-            let seq = u32::from_le_bytes(reader.array()?);
+            let seq = Seq(u32::from_le_bytes(reader.array()?));
             let data = Data { seq, shutdown, part, payload: reader.rest() };
             if part.is_some_and(|part| !part.holds(data.payload.len())) {
                 return Err(DecodeError::Invalid);
@@ -239,24 +237,20 @@ impl<'a> Repr<'a> {
             Body::Empty
         };
         let acknowledgment = acknowledgment.map(|acknowledgment| (acknowledgment, echo));
-        Ok(Self::Packet { tag: Tag(tag), settings, time, acknowledgment, prompt: has(PROMPT), body })
+        Ok(Self { tag: Tag(tag), settings, time, acknowledgment, prompt: has(PROMPT), body })
     }
 
     /// Appends the packet to `buffer`.
     pub fn emit(&self, buffer: &mut Vec<u8>) {
-        let (tag, settings, time, acknowledgment, prompt, body) = match self {
-            Self::Stop(tag) => {
-                buffer.push(EXTENDED | STOP);
-                buffer.extend_from_slice(&tag.0.get().to_le_bytes());
-                return;
-            }
-            Self::Packet { tag, settings, time, acknowledgment, prompt, body } => {
-                (tag, settings, time, acknowledgment, *prompt, body)
-            }
-        };
+        let Self { tag, settings, time, acknowledgment, prompt, body } = self;
+        if matches!(body, Body::Stop) {
+            buffer.push(EXTENDED | STOP);
+            buffer.extend_from_slice(&tag.0.get().to_le_bytes());
+            return;
+        }
         let flag = |set: bool, mask: u8| if set { mask } else { 0 };
         let (data, probe) = match body {
-            Body::Empty => (None, None),
+            Body::Stop | Body::Empty => (None, None),
             Body::Data(data) => (Some(data), None),
             Body::Probe(padding) => (None, Some(*padding)),
         };
@@ -272,7 +266,7 @@ impl<'a> Repr<'a> {
                 | flag(part.is_some(), PART)
                 | flag(probe.is_some(), PROBE)
                 | flag(data.is_some(), DATA)
-                | flag(prompt, PROMPT),
+                | flag(*prompt, PROMPT),
         );
         if let Some(Settings { nonce, features, max_message }) = settings {
             buffer.extend_from_slice(&nonce.to_le_bytes());
@@ -294,7 +288,7 @@ impl<'a> Repr<'a> {
             buffer.extend_from_slice(&length.to_le_bytes());
         }
         if let Some(data) = data {
-            buffer.extend_from_slice(&data.seq.to_le_bytes());
+            buffer.extend_from_slice(&data.seq.0.to_le_bytes());
             buffer.extend_from_slice(data.payload);
         }
         buffer.resize(buffer.len() + probe.unwrap_or(0), 0);
@@ -303,12 +297,13 @@ impl<'a> Repr<'a> {
     /// Bytes that [`Repr::emit`] appends.
     #[must_use]
     pub fn buffer_len(&self) -> usize {
-        let Self::Packet { settings, time, acknowledgment, body, .. } = self else { return 5 };
+        let Self { settings, time, acknowledgment, body, .. } = self;
         let optional = |present: bool, length: usize| if present { length } else { 0 };
         let acknowledgment = acknowledgment
             .as_ref()
             .map_or(0, |(acknowledgment, echo)| acknowledgment.buffer_len() + optional(echo.is_some(), 3));
         let body = match body {
+            Body::Stop => return 5,
             Body::Empty => 0,
             Body::Data(data) => 4 + data.payload.len() + optional(data.part.is_some(), 4),
             Body::Probe(padding) => *padding,

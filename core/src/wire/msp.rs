@@ -8,7 +8,7 @@
 //! only), five bytes and more (data).
 
 use super::{DecodeError, Reader};
-use crate::seq::Seq;
+use crate::seq::Seq16;
 use alloc::vec::Vec;
 
 /// The sender's last data packet.
@@ -21,7 +21,7 @@ const FIRST: u8 = 0x04;
 const STOP: u8 = 0x08;
 
 /// What the acknowledgment field holds when it is not valid.
-const NO_ACK: Seq = Seq(0xffff);
+const NO_ACK: Seq16 = Seq16(0xffff);
 
 /// One MSP packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,16 +39,16 @@ pub enum Repr<'a> {
         /// The sender has not heard from the receiver yet.
         first: bool,
         /// The last packet that was received in order and consumed; `None` before any data came.
-        ack: Option<Seq>,
+        ack: Option<Seq16>,
     },
     /// One message.
     Data {
         /// The sender has not heard from the receiver yet.
         first: bool,
         /// As in [`Repr::Ack`].
-        ack: Option<Seq>,
+        ack: Option<Seq16>,
         /// The place of this message in the sender's stream.
-        seq: Seq,
+        seq: Seq16,
         /// Nothing follows this message.
         shutdown: bool,
         /// The message; may be empty, and delivers nothing then.
@@ -73,12 +73,12 @@ impl<'a> Repr<'a> {
         }
         let first = flags & FIRST != 0;
         let Ok(ack) = reader.array() else { return Ok(Self::Bare { first }) };
-        let ack = (flags & ACK != 0).then_some(Seq(u16::from_le_bytes(ack)));
+        let ack = (flags & ACK != 0).then_some(Seq16(u16::from_le_bytes(ack)));
         let Ok(seq) = reader.array() else { return Ok(Self::Ack { first, ack }) };
         Ok(Self::Data {
             first,
             ack,
-            seq: Seq(u16::from_le_bytes(seq)),
+            seq: Seq16(u16::from_le_bytes(seq)),
             shutdown: flags & SHUTDOWN != 0,
             payload: reader.rest(),
         })
@@ -146,8 +146,8 @@ mod tests {
         let (first, shutdown) = (true, true);
         let data = |first, ack: Option<u16>, seq, shutdown, payload| Repr::Data {
             first,
-            ack: ack.map(Seq),
-            seq: Seq(seq),
+            ack: ack.map(Seq16),
+            seq: Seq16(seq),
             shutdown,
             payload,
         };
@@ -155,7 +155,7 @@ mod tests {
             (b"\x08", Repr::Stop),
             (b"\x04\xff\xff", Repr::Ack { first, ack: None }),
             (b"\x00\xff\xff", Repr::Ack { first: false, ack: None }),
-            (b"\x02\x00\x00", Repr::Ack { first: false, ack: Some(Seq(0)) }),
+            (b"\x02\x00\x00", Repr::Ack { first: false, ack: Some(Seq16(0)) }),
             (b"\x04\xff\xff\x00\x00hi\n", data(first, None, 0, false, b"hi\n")),
             (b"\x02\x00\x00\x00\x00reply\n", data(false, Some(0), 0, false, b"reply\n")),
             (b"\x03\x00\x00\x01\x00bye\n", data(false, Some(0), 1, shutdown, b"bye\n")),
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(Repr::parse(b"\x0f\x00\x00\x00\x00x"), Ok(Repr::Stop));
         assert_eq!(Repr::parse(b"\x04"), Ok(Repr::Bare { first: true }));
         assert_eq!(Repr::parse(b"\x02\x00"), Ok(Repr::Bare { first: false }));
-        let ack = Repr::Ack { first: false, ack: Some(Seq(1)) };
+        let ack = Repr::Ack { first: false, ack: Some(Seq16(1)) };
         assert_eq!(Repr::parse(b"\xf3\x01\x00\x09"), Ok(ack), "four bytes, reserved flags");
     }
 }

@@ -28,10 +28,10 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// Its first number comes `before_wrap` before 65536.
+    /// Its first number comes `before_wrap` before they wrap.
     pub(super) fn new(before_wrap: u8, window: u8) -> Self {
-        let next = (1 << 16) - i64::from(before_wrap);
-        let buffer = ReceiveBuffer::starting_at(Seq(next as u16), window.into());
+        let next = (1 << 32) - i64::from(before_wrap);
+        let buffer = ReceiveBuffer::starting_at(Seq(next as u32), window.into());
         let model = Model { window: window.into(), next, kept: BTreeMap::new(), last: None };
         Self { buffer, model, inserted: 0 }
     }
@@ -71,7 +71,7 @@ impl Receiver {
 
     fn insert(&mut self, number: i64, payload: Bytes, shutdown: bool, memory: usize) {
         let expected = self.model.insert(number, payload.clone(), shutdown, memory);
-        let insertion = self.buffer.insert(Seq(number as u16), payload, shutdown, memory);
+        let insertion = self.buffer.insert(Seq(number as u32), payload, shutdown, memory);
         assert_eq!(insertion, expected, "{number}, where {} is next", self.model.next);
     }
 
@@ -85,7 +85,7 @@ impl Receiver {
     fn check(&self) {
         let Self { buffer, model, .. } = self;
         let in_order = model.in_order();
-        assert_eq!(buffer.ack(), Seq((model.next - 1) as u16));
+        assert_eq!(buffer.ack(), Seq((model.next - 1) as u32));
         assert_eq!(buffer.in_order() as i64, in_order);
         assert_eq!(buffer.is_readable(), in_order > 0);
         assert_eq!(buffer.has_hole(), model.kept.len() as i64 > in_order);

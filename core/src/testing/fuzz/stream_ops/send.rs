@@ -61,9 +61,9 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Its first number comes `before_wrap` before 65536.
+    /// Its first number comes `before_wrap` before they wrap.
     pub(super) fn new(before_wrap: u8) -> Self {
-        let base = (1 << 16) - i64::from(before_wrap);
+        let base = (1 << 32) - i64::from(before_wrap);
         let model = Model {
             segments: VecDeque::new(),
             base,
@@ -76,7 +76,7 @@ impl Sender {
             recovering: None,
             resending: None,
         };
-        let (buffer, round_trip) = (SendBuffer::starting_at(Seq(base as u16)), RoundTrip::new());
+        let (buffer, round_trip) = (SendBuffer::starting_at(Seq(base as u32)), RoundTrip::new());
         Self { buffer, round_trip, now: Instant::from_millis(1000), model }
     }
 
@@ -148,7 +148,7 @@ impl Sender {
         let index = model.lost.pop_first().map_or(model.sent, |number| (number - model.base) as usize);
         let segment = &mut model.segments[index];
         let Some(outgoing) = buffer.next(*now) else { unreachable!("it said that it has one") };
-        assert_eq!(outgoing.seq, Seq((model.base + index as i64) as u16));
+        assert_eq!(outgoing.seq, Seq((model.base + index as i64) as u32));
         assert_eq!((outgoing.payload, outgoing.shutdown), (&segment.payload[..], segment.shutdown));
         assert_eq!(outgoing.retransmission, segment.transmissions > 0);
         segment.sent_at = *now;
@@ -163,14 +163,14 @@ impl Sender {
     /// The peer acknowledges `count` segments more, which may be more than were sent, or less than none.
     fn acknowledge(&mut self, count: i64, repeats: bool) {
         let Self { buffer, model, now, round_trip } = self;
-        let ack = Seq((model.base - 1 + count) as u16);
+        let ack = Seq((model.base - 1 + count) as u32);
         let acknowledged = buffer.on_ack(*now, ack, repeats, round_trip);
         let count = usize::try_from(count).ok().filter(|count| *count <= model.sent).unwrap_or_default();
         assert_eq!(acknowledged.count, count);
         if count == 0 {
             assert_eq!(acknowledged, Acknowledged::default());
             // Old ones and those of what was never sent tell nothing.
-            if model.sent > 0 && ack == Seq((model.base - 1) as u16) {
+            if model.sent > 0 && ack == Seq((model.base - 1) as u32) {
                 model.repeated = Repeated::Yes;
                 model.arrived = (model.arrived + usize::from(repeats)).min(model.sent - 1);
             }
@@ -226,7 +226,7 @@ impl Sender {
             (buffer.len(), buffer.unsent()),
             (model.segments.len(), model.segments.len() - model.sent)
         );
-        assert_eq!((buffer.base(), buffer.newest()), (Seq(model.base as u16), Seq(model.newest() as u16)));
+        assert_eq!((buffer.base(), buffer.newest()), (Seq(model.base as u32), Seq(model.newest() as u32)));
         assert_eq!(buffer.in_flight(), model.in_flight());
         for window in [0, 1, buffer.in_flight(), usize::MAX] {
             assert_eq!(buffer.readiness(window), model.readiness(window));
