@@ -1,12 +1,14 @@
 //! One direction of an unreliable link, in virtual time.
 
 use crate::{Instant, Rng};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
 /// Probabilities are parts of this.
 const MILLION: u64 = 1_000_000;
+/// Nanoseconds in a second: how long a packet takes is seldom a whole number of microseconds.
+const BILLION: u64 = 1_000_000_000;
 
 /// Carries packets from one end to the other with delay, rate, loss, duplication, reordering and damage, all
 /// drawn from a seed.
@@ -34,18 +36,38 @@ pub struct Link {
     burst: Option<Burst>,
     /// Longer packets vanish.
     mtu: usize,
-    /// Bytes a second, 0 for no limit.
+    /// Bytes that the layers below add to each packet.
+    overhead: u64,
+    /// Bytes a second, 0 for no limit, and to what it changes when, in nanoseconds.
     rate: u64,
-    /// Bytes that may wait for the transmitter.
+    steps: Vec<(u64, u64)>,
+    /// Bytes that may wait for the transmitter, the packet that it is at included.
     queue: u64,
-    /// When the transmitter is free again.
-    busy_until: Instant,
+    /// Which packets do, by when they will have left, in nanoseconds, and their sizes.
+    waiting: VecDeque<(u64, u64)>,
     blackout: bool,
     /// From when until when nothing passes.
     outages: Vec<(Instant, Instant)>,
     flight: BTreeMap<(Instant, u64), Vec<u8>>,
-    pushed: u64,
-    dropped: u64,
+    traffic: Traffic,
+}
+
+/// What has gone into a [`Link`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Packets, and their bytes with those that the layers below add.
+    pub packets: u64,
+    /// See `packets`.
+    pub bytes: u64,
+    /// Packets of them that did not arrive, and those of these that found the queue full.
+    pub dropped: u64,
+    /// See `dropped`.
+    pub overflowed: u64,
+    /// How long all packets together have waited in the queue, until their transmission began, and the longest
+    /// wait.
+    pub waited: Duration,
+    /// See `waited`.
+    pub longest_wait: Duration,
 }
 
 /// Loss in bursts, after Gilbert and Elliott: a good state in which all passes, and a bad one in which nothing
@@ -73,14 +95,15 @@ impl Link {
             truncate: 0,
             burst: None,
             mtu: usize::MAX,
+            overhead: 0,
             rate: 0,
+            steps: Vec::new(),
             queue: 0,
-            busy_until: Instant::ZERO,
+            waiting: VecDeque::new(),
             blackout: false,
             outages: Vec::new(),
             flight: BTreeMap::new(),
-            pushed: 0,
-            dropped: 0,
+            traffic: Traffic::default(),
         }
     }
 
@@ -102,6 +125,13 @@ impl Link {
     #[must_use]
     pub fn loss(mut self, percent: u64) -> Self {
         self.set_loss(percent);
+        self
+    }
+
+    /// Packets in a million that vanish.
+    #[must_use]
+    pub fn loss_in_a_million(mut self, packets: u64) -> Self {
+        self.loss = packets;
         self
     }
 
@@ -156,6 +186,21 @@ impl Link {
         self
     }
 
+    /// From `at` on, it is this many bytes a second instead, for the packets that wait, too. To be called in the
+    /// order of time.
+    #[must_use]
+    pub fn rate_from(mut self, at: Instant, bytes_per_second: u64) -> Self {
+        self.steps.push((1000 * at.as_micros(), bytes_per_second));
+        self
+    }
+
+    /// The layers below add this many bytes to each packet: 28 for UDP over IPv4.
+    #[must_use]
+    pub fn overhead(mut self, bytes: u64) -> Self {
+        self.overhead = bytes;
+        self
+    }
+
     /// Nothing passes from `at` on, for `length`.
     #[must_use]
     pub fn outage(mut self, at: Instant, length: Duration) -> Self {
@@ -206,18 +251,27 @@ impl Link {
     /// Packets pushed, and those of them that were lost.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
-        (self.pushed, self.dropped)
+        (self.traffic.packets, self.traffic.dropped)
+    }
+
+    /// All that has gone into the link.
+    #[must_use]
+    pub const fn traffic(&self) -> Traffic {
+        self.traffic
     }
 
     /// Sends a packet.
     pub fn push(&mut self, now: Instant, mut packet: Vec<u8>) {
-        self.pushed += 1;
-        let Some(departure) = self.depart(now, packet.len()) else {
-            self.dropped += 1;
+        let size = packet.len() as u64 + self.overhead;
+        self.traffic.packets += 1;
+        self.traffic.bytes += size;
+        let Some(departure) = self.depart(now, size) else {
+            self.traffic.dropped += 1;
+            self.traffic.overflowed += 1;
             return;
         };
         if self.is_lost(departure) || packet.len() > self.mtu {
-            self.dropped += 1;
+            self.traffic.dropped += 1;
             return;
         }
         if self.chance(self.corrupt) && !packet.is_empty() {
@@ -229,22 +283,42 @@ impl Link {
         }
         for copy in 0..if self.chance(self.duplicate) { 2 } else { 1 } {
             let arrival = departure + self.transit();
-            self.flight.insert((arrival, 2 * self.pushed + copy), packet.clone());
+            self.flight.insert((arrival, 2 * self.traffic.packets + copy), packet.clone());
         }
     }
 
     /// When a packet of this size has left the transmitter; `None` if the queue before it is full.
-    fn depart(&mut self, now: Instant, size: usize) -> Option<Instant> {
+    fn depart(&mut self, now: Instant, size: u64) -> Option<Instant> {
         if self.rate == 0 {
             return Some(now);
         }
-        let size = size as u64;
-        let waiting = (self.busy_until - now).as_micros() as u64 * self.rate / MILLION;
-        if waiting + size > self.queue {
+        let now = 1000 * now.as_micros();
+        while self.waiting.front().is_some_and(|(departure, _)| *departure <= now) {
+            self.waiting.pop_front();
+        }
+        if self.waiting.iter().map(|(_, size)| size).sum::<u64>() + size > self.queue {
             return None;
         }
-        self.busy_until = self.busy_until.max(now) + Duration::from_micros(size * MILLION / self.rate);
-        Some(self.busy_until)
+        let start = self.waiting.back().map_or(now, |(departure, _)| *departure);
+        let wait = Duration::from_nanos(start - now);
+        self.traffic.waited += wait;
+        self.traffic.longest_wait = self.traffic.longest_wait.max(wait);
+        let departure = self.transmitted(start, size);
+        self.waiting.push_back((departure, size));
+        Some(Instant::from_micros(departure.div_ceil(1000)))
+    }
+
+    /// When this many bytes have left whose transmission begins at `start`, in nanoseconds.
+    fn transmitted(&self, start: u64, size: u64) -> u64 {
+        let (mut at, mut rate, mut left) = (start, self.rate, size * BILLION);
+        for (from, next_rate) in &self.steps {
+            let possible = from.saturating_sub(at).saturating_mul(rate);
+            if possible >= left {
+                break;
+            }
+            (at, rate, left) = (at.max(*from), *next_rate, left - possible);
+        }
+        at + left.div_ceil(rate.max(1))
     }
 
     fn is_lost(&mut self, now: Instant) -> bool {
@@ -342,6 +416,41 @@ mod tests {
         assert_eq!(link.counts(), (3, 1), "the third would have to wait behind two");
         assert_eq!(link.pop(at(1)), Some(alloc::vec![0; 100]));
         assert_eq!((link.pop(at(1)), link.next_arrival()), (None, Some(at(2))));
+    }
+
+    /// Packets of 73 bytes and 27 below them, over 12,500 bytes a second: one takes 8 ms.
+    #[test]
+    fn waits_are_counted_and_headers_below_take_their_time() {
+        let mut link = Link::new(7).rate(12_500, 300).overhead(27).loss_in_a_million(MILLION);
+        (0..4).for_each(|_| link.push(at(0), alloc::vec![0; 73]));
+        link.push(at(20), alloc::vec![0; 73]);
+        let expected = Traffic {
+            packets: 5,
+            bytes: 500,
+            dropped: 5,
+            overflowed: 1,
+            waited: Duration::from_millis(8 + 16 + 4),
+            longest_wait: Duration::from_millis(16),
+        };
+        assert_eq!(link.traffic(), expected);
+    }
+
+    #[test]
+    fn the_rate_is_kept_to_the_nanosecond() {
+        let mut link = Link::new(7).rate(12_500_000, u64::MAX);
+        (0..125_000).for_each(|_| link.push(at(0), alloc::vec![0; 101]));
+        let last = core::iter::from_fn(|| link.next_arrival().inspect(|at| drop(link.pop(*at)))).last();
+        assert_eq!(last, Some(at(1010)));
+    }
+
+    #[test]
+    fn a_rate_that_steps_takes_waiting_packets_along() {
+        let mut link = Link::new(7).rate(10_000, 1000).rate_from(at(15), 1000).rate_from(at(75), 10_000);
+        (0..3).for_each(|_| link.push(at(0), alloc::vec![0; 100]));
+        link.push(at(200), alloc::vec![0; 100]);
+        let arrivals = core::iter::from_fn(|| link.next_arrival().inspect(|at| drop(link.pop(*at))));
+        // The second has sent 50 bytes at the first step and the rest 50 ms later, the third 10 by the next.
+        assert_eq!(arrivals.collect::<Vec<_>>(), [at(10), at(65), at(84), at(210)]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod stack;
 mod tunnel;
 mod world;
 
-pub use link::Link;
+pub use link::{Link, Traffic};
 pub use mesh::{Mesh, NodeStation};
 pub use network::{Network, Receiver, Station};
 pub use ops::Op;
