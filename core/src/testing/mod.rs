@@ -13,6 +13,7 @@
 //! | [`check`], [`conclude`] | what must be true of parties whatever has happened, and after everything has healed |
 //! | [`Pair`], [`TunnelPair`] | two endpoints, two tunnels, for tests that look closely |
 //! | [`Servald`] | a daemon behind its local socket |
+//! | [`trial`] | how fast all that is over links of given rate, delay and loss |
 //! | [`fuzz`] | the bodies of the fuzz targets |
 
 pub mod fuzz;
@@ -27,6 +28,7 @@ mod reference;
 mod scenario;
 mod servald;
 mod stack;
+pub mod trial;
 mod tunnel;
 mod world;
 

@@ -1,0 +1,27 @@
+//! Trials: how well the whole protocol does over links of given rate, delay and loss, in virtual time.
+//!
+//! | | |
+//! | --- | --- |
+//! | [`Case`] | a link |
+//! | [`Terminal`], [`Role`] | a host, and what programs do with its streams |
+//! | [`Cubic`] | a flow of another kind on the same link |
+//! | [`Trial`] | two terminals on a link, and what was measured |
+//! | [`report`] | all cases as tables |
+
+mod case;
+mod cubic;
+mod figures;
+mod measure;
+mod table;
+mod talk;
+mod terminal;
+mod trace;
+
+pub use case::{BLACKOUT, Case, Incident, Loss, OVERHEAD, SHARED, STEADY, STEPS};
+pub use cubic::Cubic;
+pub use figures::{jain, median, percentile};
+pub use measure::{Bulk, Trial};
+pub use table::{Effort, is_name, report};
+pub use talk::{Role, SMALL, Talk};
+pub use terminal::Terminal;
+pub use trace::trace;
