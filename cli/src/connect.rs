@@ -30,8 +30,7 @@ pub(crate) fn run(command: args::Connect, options: &Options) -> Result<(), Failu
         Remote::Port(far_end, _) => far_end.host.as_ref(),
         Remote::Service(_) => None,
     };
-    let mut node = bind_client(options, host)?;
-    node.runtime.set_streams(streams);
+    let node = bind_client(options, host, streams)?;
     limits::log(&command.limits);
     let (remote, runtime) = match command.remote {
         Remote::Port(far_end, port) => (Addr::new(far_end.sid, port), node.runtime),

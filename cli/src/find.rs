@@ -5,8 +5,8 @@ use crate::failure::{Failure, Status};
 use crate::logger::escape;
 use crate::node::bind_client;
 use crate::ping::Millis;
-use msp_core::Sid;
 use msp_core::mdp::{FindConfig, FindEvent, Service, ServicePattern};
+use msp_core::{Sid, msp};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -17,7 +17,7 @@ pub(crate) fn run(command: args::Find, options: &Options) -> Result<(), Failure>
     let config = FindConfig { pattern, time: Duration::from_secs(command.time.into()) };
     let mut count = 0;
     let mut written = Ok(());
-    let node = bind_client(options, None)?;
+    let node = bind_client(options, None, msp::Config::default())?;
     let runtime = node.runtime.find(config, |event| {
         let FindEvent::Found { sid, service, round_trip } = event else { return ControlFlow::Continue(()) };
         count += 1;

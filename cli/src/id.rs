@@ -5,6 +5,7 @@ use crate::failure::{Failure, Status};
 use crate::logger::say;
 use crate::servald::attach;
 use crate::{identity, keyring};
+use msp_core::msp;
 use std::io::{self, Write};
 use zeroize::Zeroizing;
 
@@ -14,7 +15,7 @@ pub(crate) fn run(command: &args::Id, options: &Options) -> Result<(), Failure> 
             let message = "--servald only tells the address of the daemon, which has an identity of its own";
             return Err(Failure::new(Status::Usage, message));
         }
-        let sid = attach(servald, None)?.identify()?;
+        let sid = attach(servald, None, msp::Config::default())?.identify()?;
         let sid =
             sid.ok_or_else(|| Failure::new(Status::Unreachable, "the Serval daemon does not answer"))?;
         writeln!(io::stdout(), "{sid}")?;

@@ -18,8 +18,7 @@ pub(crate) fn run(command: args::Listen, options: &Options) -> Result<(), Failur
     };
     let (mut config, streams) = limits::settings(&command.limits);
     config.once = command.once;
-    let mut node = bind_server(options, command.port)?;
-    node.runtime.set_streams(streams);
+    let mut node = bind_server(options, command.port, streams)?;
     if let Some(name) = command.service {
         node.runtime.set_service(Service { name, port: command.port });
     }

@@ -5,7 +5,7 @@ use crate::args::Options;
 use crate::failure::{Failure, Status, describe};
 use crate::identity::{Claim, Claimed, claim};
 use crate::servald;
-use msp_core::{Identity, Port};
+use msp_core::{Identity, Port, msp};
 use msp_mio::{BindError, Config, Runtime};
 use std::fs::File;
 use std::io::ErrorKind;
@@ -19,11 +19,11 @@ pub(crate) struct Node {
 }
 
 /// The node of a program that offers something at `port`: with its own identity and UDP port, or not at all.
-pub(crate) fn bind_server(options: &Options, port: Port) -> Result<Node, Failure> {
+pub(crate) fn bind_server(options: &Options, port: Port, streams: msp::Config) -> Result<Node, Failure> {
     if let Some(servald) = &options.servald {
-        return finish(servald::attach(servald, Some(port))?, None);
+        return finish(servald::attach(servald, Some(port), streams)?, None);
     }
-    let config = config(options, None)?;
+    let config = config(options, None, streams)?;
     let Claimed { identity, lock } = claim(options.identity.as_deref(), Claim::Needed)?;
     let runtime = Runtime::bind(identity, &config).map_err(|error| in_use(&error))?;
     finish(runtime, lock)
@@ -31,11 +31,15 @@ pub(crate) fn bind_server(options: &Options, port: Port) -> Result<Node, Failure
 
 /// The node of a program that asks for something, maybe of a node at `host`. If another program has the
 /// usual identity and port, others will do, so that any number of them run beside each other.
-pub(crate) fn bind_client(options: &Options, host: Option<&HostPort>) -> Result<Node, Failure> {
+pub(crate) fn bind_client(
+    options: &Options,
+    host: Option<&HostPort>,
+    streams: msp::Config,
+) -> Result<Node, Failure> {
     if let Some(servald) = &options.servald {
-        return finish(servald::attach(servald, None)?, None);
+        return finish(servald::attach(servald, None, streams)?, None);
     }
-    let mut config = config(options, host)?;
+    let mut config = config(options, host, streams)?;
     let need = if options.identity.is_some() { Claim::Needed } else { Claim::Wanted };
     let Claimed { identity, lock } = claim(options.identity.as_deref(), need)?;
     let runtime = match Runtime::bind(Identity::from_seed(*identity.seed()), &config) {
@@ -57,8 +61,9 @@ fn finish(mut runtime: Runtime, lock: Option<File>) -> Result<Node, Failure> {
     Ok(Node { runtime, _lock: lock })
 }
 
-fn config(options: &Options, host: Option<&HostPort>) -> Result<Config, Failure> {
+fn config(options: &Options, host: Option<&HostPort>, streams: msp::Config) -> Result<Config, Failure> {
     let mut config = Config::default();
+    config.streams = streams;
     config.udp = options.udp.unwrap_or(config.udp);
     config.broadcast = !options.no_broadcast;
     for peer in options.peers.iter().chain(host) {

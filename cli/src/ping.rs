@@ -4,12 +4,13 @@ use crate::args::{self, Options};
 use crate::failure::{Failure, Status};
 use crate::node::bind_client;
 use msp_core::mdp::{PingConfig, PingEvent, PingSummary};
+use msp_core::msp;
 use std::io::{self, Write};
 use std::time::Duration;
 
 pub(crate) fn run(command: &args::Ping, options: &Options) -> Result<(), Failure> {
     let sid = command.far_end.sid;
-    let node = bind_client(options, command.far_end.host.as_ref())?;
+    let node = bind_client(options, command.far_end.host.as_ref(), msp::Config::default())?;
     let config = PingConfig { count: Some(command.count), ..PingConfig::default() };
     let mut written = Ok(());
     let summary = node.runtime.ping(sid, config, |event| {

@@ -2,15 +2,19 @@
 
 use crate::args::Servald;
 use crate::failure::{Failure, Status, describe};
-use msp_core::Port;
 use msp_core::mdp::Instance;
+use msp_core::{Port, msp};
 use msp_mio::{Runtime, is_daemon_running};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// A client of the daemon. One that listens on `port` waits for a daemon that is not there; others give up.
-pub(crate) fn attach(servald: &Servald, port: Option<Port>) -> Result<Runtime, Failure> {
+pub(crate) fn attach(
+    servald: &Servald,
+    port: Option<Port>,
+    streams: msp::Config,
+) -> Result<Runtime, Failure> {
     let directory = match servald {
         Servald::At(directory) => directory.clone(),
         Servald::Usual => usual(),
@@ -26,7 +30,7 @@ pub(crate) fn attach(servald: &Servald, port: Option<Port>) -> Result<Runtime, F
         }
         log::warn!("{message}; waiting for it");
     }
-    Runtime::attach(&instance, port).map_err(|error| {
+    Runtime::attach(&instance, port, streams).map_err(|error| {
         let message = match (error.kind(), port) {
             (ErrorKind::AddrInUse, Some(port)) => {
                 format!("MDP port {port}: another msp listens on it through the daemon in {directory}")

@@ -1,7 +1,8 @@
 //! The loop that asks other nodes something.
 
+use crate::node::Node;
 use crate::runtime::{Error, Runtime, random};
-use crate::wires::{LAST_TURNS, Wires};
+use crate::tunnel::LAST_TURNS;
 use msp_core::mdp::{
     Find, FindConfig, FindEvent, Identify, Ping, PingConfig, PingEvent, PingSummary, Uplink,
 };
@@ -22,7 +23,7 @@ impl Runtime {
         config: PingConfig,
         mut on_event: impl FnMut(PingEvent),
     ) -> Result<PingSummary, Error> {
-        let mut ping = Ping::new(config, peer, random()?, self.wires.now());
+        let mut ping = Ping::new(config, peer, random()?, self.node.now());
         let summary = self.drive(|uplink, now, stop| {
             if stop {
                 ping.stop();
@@ -51,7 +52,7 @@ impl Runtime {
         config: FindConfig,
         mut on_event: impl FnMut(FindEvent) -> ControlFlow<()>,
     ) -> Result<Self, Error> {
-        let mut find = Find::new(config, random()?, self.wires.now());
+        let mut find = Find::new(config, random()?, self.node.now());
         self.drive(|uplink, now, stop| {
             if stop {
                 find.stop();
@@ -77,7 +78,7 @@ impl Runtime {
     ///
     /// If the system fails.
     pub fn identify(mut self) -> Result<Option<Sid>, Error> {
-        let identify = Identify::new(random()?, self.wires.now());
+        let identify = Identify::new(random()?, self.node.now());
         let sid = self.drive(|uplink, now, stop| match identify.update(now, uplink) {
             None if !stop => ControlFlow::Continue(Some(identify.deadline())),
             answer => ControlFlow::Break(answer.flatten()),
@@ -93,7 +94,8 @@ impl Runtime {
     /// If the system fails.
     pub fn close(mut self) -> io::Result<()> {
         let mut turns = 0;
-        self.uplink.shutdown(self.wires.now());
+        let now = self.node.now();
+        self.node.host.uplink().shutdown(now);
         self.drive(|uplink, _, _| {
             turns += 1;
             let done = uplink.is_closed() || turns > LAST_TURNS;
@@ -107,21 +109,22 @@ impl Runtime {
         &mut self,
         mut step: impl FnMut(&mut Uplink, Instant, bool) -> ControlFlow<T, Option<Instant>>,
     ) -> io::Result<T> {
-        let Self { uplink, wires, .. } = self;
-        let mut events = Wires::events();
+        let Self { node: Node { host, socket, .. }, own } = self;
+        let uplink = host.uplink();
         loop {
-            let now = wires.now();
-            let received = wires.receive(|incoming| uplink.handle_incoming(now, incoming));
-            if uplink.poll_timeout().is_some_and(|at| at <= now) {
-                uplink.handle_timeout(now);
-            }
-            let deadline = match step(uplink, now, wires.take_stop()) {
+            let now = socket.now();
+            let received = socket.receive(|incoming| uplink.handle_incoming(now, incoming));
+            uplink.handle_timeout(now);
+            let deadline = match step(uplink, now, own.take_stop()) {
                 ControlFlow::Break(result) => return Ok(result),
                 ControlFlow::Continue(deadline) => deadline,
             };
-            let sent = wires.transmit(now, |buffer| uplink.poll_transmit(now, buffer));
+            let sent = socket.transmit(now, |buffer| uplink.poll_transmit(now, buffer));
             let deadline = deadline.into_iter().chain(uplink.poll_timeout()).min();
-            wires.wait(&mut events, now, received || sent, deadline)?;
+            own.wait(socket.timeout_after(now, received || sent, deadline))?;
+            for event in own.events() {
+                socket.ready(event);
+            }
         }
     }
 }

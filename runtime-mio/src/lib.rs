@@ -1,16 +1,26 @@
-//! The MSP tunnel and an MDP node on [mio]: sockets, a clock and a loop around [`msp_core`], which takes
-//! every protocol decision.
+//! MSP streams, the MSP tunnel and an MDP node on [mio]: sockets, a clock and a loop around [`msp_core`], which
+//! takes every protocol decision.
 //!
-//! A [`Runtime`] is a node on a UDP socket, or a client of a daemon that runs already. It does one thing, in the
-//! thread that runs it, until that is done or [stopped](Stopper):
+//! # In your loop
 //!
+//! A [`Node`] is a UDP socket, or a client of a daemon that runs already, registered in a [`mio::Poll`] of yours with
+//! a token of yours. It has streams, see [`Host::endpoint`](msp_core::Host::endpoint); or it becomes a [`Tunnel`],
+//! which carries TCP connections. Either is driven by the same three calls, shown at [`Node`]: `handle_event` for
+//! what the poll has told, `turn` to do the work, `timeout` for how long to wait next.
+//!
+//! # In a loop of its own
+//!
+//! A [`Runtime`] is a node with a loop. It does one thing, in the thread that runs it, until that is done or
+//! [stopped](Stopper):
+//!
+//! - [`run`](Runtime::run) drives streams;
 //! - [`listen`](Runtime::listen) carries the streams that peers open to TCP connections that it makes, or
 //!   the first one to standard input and output;
 //! - [`connect`](Runtime::connect) opens a stream for every TCP connection that it accepts, or one for
 //!   standard input and output;
 //! - [`ping`](Runtime::ping) asks a peer for echoes;
 //! - [`identify`](Runtime::identify) tells its address;
-//! - [`find`](Runtime::find) looks for services, and is the one thing after which there may be another.
+//! - [`find`](Runtime::find) looks for services, and is one after which there may be another.
 //!
 //! ```no_run
 //! use msp_core::{Addr, Identity, Port, tunnel::TunnelConfig};
@@ -28,10 +38,12 @@
 //! # }
 //! ```
 //!
+//! # What to know
+//!
 //! There is one thread and one loop, edge-triggered, with a bounded share of every turn for each socket.
 //! When nothing is to be done it sleeps until the next protocol timer. Only standard input and output have
-//! a thread each, because they may be anything. What happens is reported through the [`log`] crate: a link
-//! that breaks as a warning, links and neighbours that come and go as info.
+//! a thread each, because they may be anything. What happens to tunnels is reported through the [`log`] crate: a
+//! link that breaks as a warning, links and neighbours that come and go as info.
 #![forbid(unsafe_code)]
 
 mod ask;
@@ -39,15 +51,21 @@ mod broadcast;
 mod clock;
 mod daemon;
 mod driver;
+mod event_loop;
 mod local;
+mod node;
 #[cfg(feature = "relay")]
 pub mod relay;
 mod runtime;
+mod socket;
 mod stdio;
 mod tcp;
+mod tunnel;
 mod udp;
-mod wires;
 
 pub use daemon::is_daemon_running;
-pub use driver::{Driver, Source, Target};
-pub use runtime::{BindError, Config, DEFAULT_PORT, Error, Runtime, Stopper, random};
+pub use driver::Driver;
+pub use event_loop::Stopper;
+pub use node::{BindError, Config, DEFAULT_PORT, Node};
+pub use runtime::{Error, Runtime, random};
+pub use tunnel::{Source, Target, Tunnel};

@@ -16,8 +16,9 @@ pub(crate) enum Local {
 
 impl Local {
     pub(crate) fn ready(&mut self, event: &Event) {
-        if let Self::Tcp(link) = self {
-            link.ready(event);
+        match self {
+            Self::Tcp(link) => link.ready(event),
+            Self::Stdio(link) => link.ready(),
         }
     }
 

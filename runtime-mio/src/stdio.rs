@@ -4,7 +4,8 @@
 //! programs before and after this one: switched to non-blocking they would surprise a shell, an editor or
 //! a pipeline long after this program is gone, and a regular file knows no readiness at all.
 
-use mio::Waker;
+use mio::unix::pipe;
+use mio::{Interest, Registry, Token};
 use msp_core::Instant;
 use msp_core::tunnel::{LinkId, Tunnel};
 use std::fs::File;
@@ -31,18 +32,22 @@ pub(crate) struct StdioLink {
     written: Receiver<io::Result<usize>>,
     writing: bool,
     failed: bool,
+    /// The threads write to it when they have done something.
+    wakes: pipe::Receiver,
 }
 
 impl StdioLink {
     /// Takes standard input and output.
-    pub(crate) fn open(id: LinkId, waker: &Arc<Waker>) -> io::Result<Self> {
+    pub(crate) fn open(registry: &Registry, token: Token, id: LinkId) -> io::Result<Self> {
+        let (waker, mut wakes) = pipe::new()?;
+        registry.register(&mut wakes, token, Interest::READABLE)?;
         let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let (input_sender, input) = sync_channel(1);
         let (output, output_receiver) = sync_channel(1);
         let (written_sender, written) = sync_channel(1);
-        let waker_of_reader = Arc::clone(waker);
-        let waker_of_writer = Arc::clone(waker);
+        let waker_of_reader = Arc::new(waker);
+        let waker_of_writer = Arc::clone(&waker_of_reader);
         thread::Builder::new()
             .name("stdin".into())
             .spawn(move || read_all(stdin, &input_sender, &waker_of_reader))?;
@@ -50,7 +55,13 @@ impl StdioLink {
             .name("stdout".into())
             .spawn(move || write_all(stdout, &output_receiver, &written_sender, &waker_of_writer))?;
         let output = Some(output);
-        Ok(Self { id, input, unread: (Vec::new(), 0), output, written, writing: false, failed: false })
+        let unread = (Vec::new(), 0);
+        Ok(Self { id, input, unread, output, written, writing: false, failed: false, wakes })
+    }
+
+    /// Empties the pipe, so that it tells of the next time; the work is done in the next turn.
+    pub(crate) fn ready(&mut self) {
+        while self.wakes.read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
     }
 
     /// Moves bytes both ways, as far as both sides allow. True if it did anything.
@@ -122,7 +133,7 @@ impl StdioLink {
 }
 
 /// Reads to the end, no further ahead than the channel has room.
-fn read_all(mut stdin: File, chunks: &SyncSender<io::Result<Vec<u8>>>, waker: &Waker) {
+fn read_all(mut stdin: File, chunks: &SyncSender<io::Result<Vec<u8>>>, waker: &pipe::Sender) {
     let mut buffer = vec![0; CHUNK];
     loop {
         let chunk = match stdin.read(&mut buffer) {
@@ -132,7 +143,7 @@ fn read_all(mut stdin: File, chunks: &SyncSender<io::Result<Vec<u8>>>, waker: &W
         };
         let more = chunk.as_ref().is_ok_and(|chunk| !chunk.is_empty());
         // Fails when the link is gone, and so is whoever would want the rest.
-        if chunks.send(chunk).is_err() || waker.wake().is_err() || !more {
+        if chunks.send(chunk).is_err() || wake(waker).is_err() || !more {
             return;
         }
     }
@@ -144,16 +155,24 @@ fn write_all(
     mut stdout: File,
     chunks: &Receiver<Vec<u8>>,
     written: &SyncSender<io::Result<usize>>,
-    waker: &Waker,
+    waker: &pipe::Sender,
 ) {
     for chunk in chunks {
         let result = stdout.write_all(&chunk).map(|()| chunk.len());
         let failed = result.is_err();
-        if written.send(result).is_err() || waker.wake().is_err() || failed {
+        if written.send(result).is_err() || wake(waker).is_err() || failed {
             return;
         }
     }
     if let Ok(null) = File::options().write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stdout(&null);
+    }
+}
+
+/// Has the loop take a turn. A pipe that is full does so already.
+fn wake(mut waker: &pipe::Sender) -> io::Result<()> {
+    match waker.write(&[0]) {
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+        _ => Ok(()),
     }
 }

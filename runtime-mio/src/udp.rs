@@ -10,6 +10,7 @@ use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// System calls to send, and as many to receive, before the other work of a turn gets its share.
 const CALLS_PER_TURN: usize = 16;
@@ -42,7 +43,8 @@ pub(crate) struct Udp {
     local: SocketAddr,
     broadcast: Option<Broadcast>,
     readable: bool,
-    writable: bool,
+    /// Since when the kernel takes no packets.
+    blocked: Option<Instant>,
     /// The packets of the batch on its way out, each `segment` bytes but for the last.
     batch: Vec<u8>,
     segment: usize,
@@ -62,6 +64,9 @@ impl std::fmt::Debug for Udp {
 }
 
 impl Udp {
+    /// How long to wait for the kernel to take packets before trying again unasked.
+    pub(crate) const RETRY: Duration = Duration::from_millis(10);
+
     /// A socket bound to `address`, which broadcasts to `broadcast_port` if that is given.
     pub(crate) fn bind(address: SocketAddr, broadcast_port: Option<u16>) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
@@ -85,7 +90,7 @@ impl Udp {
             local,
             broadcast,
             readable: true,
-            writable: true,
+            blocked: None,
             batch: Vec::new(),
             segment: 0,
             targets: Vec::new(),
@@ -107,17 +112,14 @@ impl Udp {
     /// Remembers what the event said; the work is done in the next turn.
     pub(crate) fn ready(&mut self, event: &Event) {
         self.readable |= event.is_readable();
-        self.writable |= event.is_writable();
+        if event.is_writable() {
+            self.blocked = None;
+        }
     }
 
     /// Whether packets wait for the kernel to take them.
     pub(crate) fn is_blocked(&self) -> bool {
         !self.targets.is_empty()
-    }
-
-    /// Has the next turn try again, in case the kernel gives no notice.
-    pub(crate) fn retry(&mut self) {
-        self.writable = true;
     }
 
     /// Sends packets until `poll` has none, the kernel takes none, or the turn has had its share. True if
@@ -128,8 +130,11 @@ impl Udp {
         mut poll: impl FnMut(&mut Vec<u8>) -> Option<Transmit>,
     ) -> bool {
         let mut progress = false;
+        if self.blocked.is_some_and(|since| now.since(since) >= Self::RETRY) {
+            self.blocked = None;
+        }
         for _ in 0..CALLS_PER_TURN {
-            if !self.flush() || !self.gather(now, &mut poll) {
+            if !self.flush(now) || !self.gather(now, &mut poll) {
                 return progress;
             }
             progress = true;
@@ -172,16 +177,16 @@ impl Udp {
     }
 
     /// Hands the batch to the kernel. False if the kernel takes no more now; the batch is kept.
-    fn flush(&mut self) -> bool {
+    fn flush(&mut self, now: Instant) -> bool {
         while let Some(&to) = self.targets.last() {
-            if !self.writable {
+            if self.blocked.is_some() {
                 return false;
             }
             let count = self.batch.len().div_ceil(self.segment.max(1)) as u64;
             match self.send(to) {
                 Ok(()) => self.stats.sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.writable = false;
+                    self.blocked = Some(now);
                     return false;
                 }
                 // No route, a link that is down, a full queue of the interface, an ICMP error of an
@@ -323,13 +328,15 @@ mod tests {
             buffer.extend([left; 9]);
             Some(Transmit { interface: InterfaceId(0), to })
         };
-        a.writable = false;
-        a.transmit(Instant::ZERO, &mut poll);
-        assert!(a.is_blocked());
-        assert_eq!(received(&mut b), []);
-        a.retry();
+        a.blocked = Some(Instant::ZERO);
+        let retry = Instant::ZERO + Udp::RETRY;
+        for early in [Instant::ZERO, retry - Duration::from_micros(1)] {
+            a.transmit(early, &mut poll);
+            assert!(a.is_blocked());
+            assert_eq!(received(&mut b), []);
+        }
         b.readable = true;
-        a.transmit(Instant::ZERO, &mut poll);
+        a.transmit(retry, &mut poll);
         assert!(!a.is_blocked());
         assert_eq!(received(&mut b), [(2, 9), (1, 9), (0, 9)]);
     }

@@ -94,13 +94,15 @@ impl<'a> Stream<'a> {
         self.slot.connection.send.unsent()
     }
 
-    /// The messages that [`Stream::recv`] will return, without consuming them.
-    pub fn peek(&self) -> impl Iterator<Item = &Bytes> {
-        self.slot.connection.receive.peek()
+    /// The message that [`Stream::recv`] will return next.
+    #[must_use]
+    pub fn peek(&self) -> Option<&Bytes> {
+        self.slot.connection.receive.peek().next()
     }
 
-    /// Like [`Stream::peek`], for as long as the endpoint is borrowed.
-    pub fn into_peek(self) -> impl Iterator<Item = &'a Bytes> {
+    /// All messages that [`Stream::recv`] will return as things are, without consuming them: to write several in
+    /// one go.
+    pub fn into_messages(self) -> impl Iterator<Item = &'a Bytes> {
         self.slot.connection.receive.peek()
     }
 

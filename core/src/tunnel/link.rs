@@ -121,7 +121,7 @@ impl Link {
     /// Bytes for the local side.
     pub(super) fn output<'a>(&self, stream: Stream<'a>) -> impl Iterator<Item = &'a [u8]> {
         let mut skip = self.written;
-        stream.into_peek().map(move |message| {
+        stream.into_messages().map(move |message| {
             let start = core::mem::take(&mut skip).min(message.len());
             &message[start..]
         })
@@ -130,7 +130,7 @@ impl Link {
     /// `count` bytes of the output were written. Only whole messages are acknowledged.
     pub(super) fn consume(&mut self, now: Instant, stream: &mut Stream<'_>, mut count: usize) {
         while count > 0 {
-            let Some(length) = stream.peek().next().map(Bytes::len) else { return };
+            let Some(length) = stream.peek().map(Bytes::len) else { return };
             let step = count.min(length.saturating_sub(self.written));
             self.written += step;
             self.received += step as u64;

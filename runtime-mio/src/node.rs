@@ -1,0 +1,213 @@
+//! A node with streams, in anybody's loop.
+
+use crate::clock::Clock;
+use crate::daemon::DaemonSocket;
+use crate::runtime::random;
+use crate::socket::Socket;
+use crate::udp::Udp;
+use mio::event::Event;
+use mio::{Registry, Token};
+use msp_core::mdp::{Daemon, DaemonConfig, Instance, InterfaceConfig, NodeConfig, Uplink};
+use msp_core::{Host, Identity, Instant, Port, Sid, msp};
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// The UDP port of a Serval node.
+pub const DEFAULT_PORT: u16 = 4110;
+
+/// Where a node lives, and what its peers may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// The UDP address to bind. Port 0 takes any free port. Default `0.0.0.0:4110`.
+    pub udp: SocketAddr,
+    /// Whether to look for neighbours by broadcast in the IPv4 networks of [`Config::udp`]. Broadcasts go
+    /// to the port of `udp`, or to [`DEFAULT_PORT`] if that is 0. Default true.
+    pub broadcast: bool,
+    /// Nodes to reach by unicast. Default none.
+    pub peers: Vec<SocketAddr>,
+    /// Limits of its streams.
+    pub streams: msp::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            udp: (Ipv4Addr::UNSPECIFIED, DEFAULT_PORT).into(),
+            broadcast: true,
+            peers: Vec::new(),
+            streams: msp::Config::default(),
+        }
+    }
+}
+
+/// Streams over a UDP socket or a daemon, inside the caller's [`mio::Poll`] beside whatever else waits there.
+///
+/// It takes one token, and the caller has a loop like this:
+///
+/// ```no_run
+/// # use msp_core::{Identity, msp::Event};
+/// # use msp_mio::{Config, Node};
+/// use mio::{Events, Poll, Token};
+///
+/// # fn main() -> std::io::Result<()> {
+/// # let identity = Identity::from_seed(msp_mio::random()?);
+/// let mut poll = Poll::new()?;
+/// let mut events = Events::with_capacity(64);
+/// # let bind = || -> Result<Node, msp_mio::BindError> {
+/// let mut node = Node::bind(identity, &Config::default(), poll.registry(), Token(0))?;
+/// # Ok(node) };
+/// # let mut node = bind().map_err(|error| error.source)?;
+/// loop {
+///     node.turn();
+///     while let Some(event) = node.host().poll_event() {
+///         // Receive from streams, send, open others: see `Host::endpoint`.
+///     }
+///     poll.poll(&mut events, node.timeout())?;
+///     for event in &events {
+///         if !node.handle_event(event) {
+///             // It is about something else.
+///         }
+///     }
+/// }
+/// # }
+/// ```
+///
+/// What is done with streams is sent in the next turn, so there has to be one after everything, and
+/// [`Node::timeout`] is only asked after that. All of it is edge-triggered and does a bounded share of the work in
+/// every turn.
+#[derive(Debug)]
+pub struct Node {
+    pub(crate) host: Host,
+    pub(crate) socket: Socket,
+    pub(crate) registry: Registry,
+    /// The last turn moved something: there may be more to do.
+    busy: bool,
+}
+
+impl Node {
+    /// A node with this identity, bound and knowing its peers. Its socket is registered as `token`.
+    ///
+    /// # Errors
+    ///
+    /// If the UDP address cannot be bound, or a peer is of the other IP version.
+    pub fn bind(
+        identity: Identity,
+        config: &Config,
+        registry: &Registry,
+        token: Token,
+    ) -> Result<Self, BindError> {
+        Self::try_bind(identity, config, registry, token)
+            .map_err(|source| BindError { address: config.udp, source })
+    }
+
+    fn try_bind(identity: Identity, config: &Config, registry: &Registry, token: Token) -> io::Result<Self> {
+        if let Some(peer) = config.peers.iter().find(|peer| peer.is_ipv4() != config.udp.is_ipv4()) {
+            let text = format!("the peer {peer} cannot be reached from it, which is of another IP version");
+            return Err(io::Error::new(ErrorKind::InvalidInput, text));
+        }
+        let port = if config.udp.port() == 0 { DEFAULT_PORT } else { config.udp.port() };
+        let udp = Udp::bind(config.udp, config.broadcast.then_some(port))?;
+        let clock = Clock::start();
+        let mut node = msp_core::Node::new(NodeConfig::default(), identity, random()?, clock.now());
+        let interface = node.add_interface(InterfaceConfig { broadcast: config.broadcast });
+        for peer in &config.peers {
+            node.add_peer(interface, *peer);
+        }
+        let socket = Socket::udp(udp, interface, clock, registry, token)?;
+        Self::new(node.into(), config.streams.clone(), socket, registry)
+    }
+
+    /// A client of the daemon of `instance`, which has a node and an identity of its own. `port` is the MDP port to
+    /// listen on, if there is one: it names the socket, so that what an earlier client has left behind at the
+    /// daemon is taken over. The daemon need not run yet. Its socket is registered as `token`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AddrInUse`] if another program listens on this port through this daemon; otherwise what the
+    /// system lacks.
+    pub fn attach(
+        instance: &Instance,
+        port: Option<Port>,
+        streams: msp::Config,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Self> {
+        let socket = DaemonSocket::bind(instance, port)?;
+        let clock = Clock::start();
+        let daemon = Daemon::new(DaemonConfig::default(), clock.now());
+        let socket = Socket::daemon(socket, clock, registry, token)?;
+        Self::new(daemon.into(), streams, socket, registry)
+    }
+
+    fn new(uplink: Uplink, streams: msp::Config, socket: Socket, registry: &Registry) -> io::Result<Self> {
+        let host = Host::new(uplink, streams, random()?);
+        Ok(Self { host, socket, registry: registry.try_clone()?, busy: true })
+    }
+
+    /// Its streams, what happens to them, and what is below.
+    pub const fn host(&mut self) -> &mut Host {
+        &mut self.host
+    }
+
+    /// The time that calls of streams are to be told.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.socket.now()
+    }
+
+    /// Its address on the mesh; that of a daemon is known later.
+    #[must_use]
+    pub fn sid(&self) -> Option<Sid> {
+        self.host.sid()
+    }
+
+    /// The UDP address that is bound, with the port that the system chose if it was asked to. `None` for a client
+    /// of a daemon.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Remembers what an event says; the work is done in the next [turn](Node::turn). False if the event is not
+    /// about this node.
+    pub fn handle_event(&mut self, event: &Event) -> bool {
+        self.socket.ready(event)
+    }
+
+    /// Receives, does what is due, and sends: a bounded share of each.
+    pub fn turn(&mut self) {
+        let Self { host, socket, .. } = self;
+        let now = socket.now();
+        let received = socket.receive(|incoming| host.handle_incoming(now, incoming));
+        host.handle_timeout(now);
+        let sent = socket.transmit(now, |buffer| host.poll_transmit(now, buffer));
+        self.busy = received || sent;
+    }
+
+    /// How long to wait for events before the next [turn](Node::turn). Zero while there is something to do, also
+    /// for the caller: as long as events wait to be taken from [`Node::host`].
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        if self.busy { Some(Duration::ZERO) } else { self.socket.timeout(self.host.poll_timeout()) }
+    }
+}
+
+/// Why a node could not be made.
+#[derive(Debug)]
+pub struct BindError {
+    /// The UDP address that was to be bound.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot bind UDP address {}: {}", self.address, self.source)
+    }
+}
+
+impl std::error::Error for BindError {}
