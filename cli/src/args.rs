@@ -338,6 +338,9 @@ fn read(matches: &ArgMatches) -> Result<Args, Failure> {
             seed: value(given, "seed")?,
         }),
     };
+    if matches!(command, Command::Demo(_)) && given.contains_id("servald") {
+        return Err(usage("demo has two nodes of its own and goes through no daemon: leave out --servald"));
+    }
     let options = Options {
         udp: value(given, "udp")?,
         peers: values(given, "peer")?,

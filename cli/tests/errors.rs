@@ -120,6 +120,14 @@ fn ping_answers() {
 }
 
 #[test]
+fn the_demonstration_needs_no_daemon() {
+    let home = Directory::new();
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_msp"));
+    let message = Program::spawn(demo.args(["demo", "--servald"]), home.path()).failed(2);
+    assert!(message.contains("leave out --servald"), "{message}");
+}
+
+#[test]
 fn the_demonstration() {
     let ended = Program::start("demo --size=1").ended();
     assert_eq!(ended.status, 0, "{}", ended.stderr);
