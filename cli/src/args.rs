@@ -6,7 +6,7 @@ use crate::logger::escape;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use msp_core::Port;
-use msp_core::mdp::{ServiceName, ServicePattern};
+use msp_core::mdp::{ServiceName, ServicePattern, Wanted};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -119,8 +119,8 @@ pub(crate) struct Connect {
 #[derive(Debug)]
 pub(crate) enum Remote {
     Port(FarEnd, Port),
-    /// The first that says it has this.
-    Service(ServiceName),
+    /// One that says it has this, chosen like this.
+    Service(ServiceName, Wanted),
 }
 
 #[derive(Debug)]
@@ -218,7 +218,9 @@ fn definition() -> clap::Command {
                 .requires("forward"),
             connections().default_value("128"),
             memory(),
-            option("service", "NAME", "Connect to the first node that has this service, instead of SID and port")
+            option("service", "NAME", "Connect to a node that has this service, instead of SID and port")
+                .conflicts_with_all([FAR_END, "MDPPORT"]),
+            option("prefer", "first|nearest", "Of several, the first to answer, or the one with the shortest round trip")
                 .conflicts_with_all([FAR_END, "MDPPORT"]),
             far_end("Address of the far end on the mesh, and where it can be reached by UDP")
                 .required(false)
@@ -318,7 +320,7 @@ fn read(matches: &ArgMatches) -> Result<Args, Failure> {
                 memory: number(given, "max-memory", MEGABYTES)?,
             },
             remote: match value(given, "service")? {
-                Some(name) => Remote::Service(name),
+                Some(name) => Remote::Service(name, preference(given)?),
                 None => Remote::Port(required(given, FAR_END)?, required(given, "MDPPORT")?),
             },
         }),
@@ -353,6 +355,16 @@ fn read(matches: &ArgMatches) -> Result<Args, Failure> {
         quiet: given.get_flag("quiet"),
     };
     Ok(Args { command, options })
+}
+
+fn preference(given: &ArgMatches) -> Result<Wanted, Failure> {
+    match value::<String>(given, "prefer")?.as_deref() {
+        None | Some("first") => Ok(Wanted::First),
+        Some("nearest") => Ok(Wanted::Nearest),
+        Some(other) => {
+            Err(usage(format_args!("--prefer takes 'first' or 'nearest', not '{}'", escape(other))))
+        }
+    }
 }
 
 fn import(given: &ArgMatches) -> Result<Option<Import>, Failure> {

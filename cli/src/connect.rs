@@ -6,7 +6,8 @@ use crate::limits;
 use crate::logger::say;
 use crate::node::bind_client;
 use msp_core::Addr;
-use msp_core::mdp::{FindConfig, FindEvent, ParseServiceError, ServiceName};
+use msp_core::mdp::{FindConfig, FindEvent, ParseServiceError, ServiceName, Wanted};
+use msp_core::tunnel::Outcome;
 use msp_mio::{Runtime, Source};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -28,38 +29,46 @@ pub(crate) fn run(command: args::Connect, options: &Options) -> Result<(), Failu
     config.once = command.once;
     let host = match &command.remote {
         Remote::Port(far_end, _) => far_end.host.as_ref(),
-        Remote::Service(_) => None,
+        Remote::Service(..) => None,
     };
+    let once = command.once || matches!(source, Source::Stdio);
     let node = bind_client(options, host, streams)?;
     limits::log(&command.limits);
     let (remote, runtime) = match command.remote {
         Remote::Port(far_end, port) => (Addr::new(far_end.sid, port), node.runtime),
-        Remote::Service(name) => find(&name, node.runtime)?,
+        Remote::Service(name, wanted) => match find(&name, wanted, node.runtime)? {
+            Some(found) => found,
+            None => return check(Outcome::Interrupted, once, format_args!("service '{name}'")),
+        },
     };
     if let (Source::Tcp(listener), false) = (&source, options.quiet) {
         say(&format!("TCP connections to {} go to {remote}", listener.local_addr()?));
     }
-    let once = command.once || matches!(source, Source::Stdio);
     check(runtime.connect(remote, source, config)?.name_limits(limits::option).run()?, once, remote)
 }
 
-/// The first node that says it has the service.
-fn find(name: &ServiceName, runtime: Runtime) -> Result<(Addr, Runtime), Failure> {
+/// A node that says it has the service; `None` if a signal has ended the search.
+fn find(name: &ServiceName, wanted: Wanted, runtime: Runtime) -> Result<Option<(Addr, Runtime)>, Failure> {
     let pattern =
         name.as_str().parse().map_err(|error: ParseServiceError| Failure::new(Status::Usage, error))?;
     let mut found = None;
-    let runtime = runtime.find(FindConfig { pattern, time: SEARCH_TIME }, |event| {
-        let FindEvent::Found { sid, service, .. } = event else { return ControlFlow::Continue(()) };
-        found = Some(Addr::new(sid, service.port));
-        ControlFlow::Break(())
+    let runtime = runtime.find(FindConfig { pattern, time: SEARCH_TIME, wanted }, |event| {
+        if let FindEvent::Found { sid, service, .. } = event {
+            found = Some(Addr::new(sid, service.port));
+        }
+        ControlFlow::Continue(())
     })?;
+    if runtime.was_stopped() {
+        runtime.close()?;
+        return Ok(None);
+    }
     let Some(remote) = found else {
         runtime.close()?;
         let message = format!("nobody has the service '{name}', or nobody who has it can be reached");
         return Err(Failure::new(Status::Unreachable, message));
     };
     log::info!("service '{name}' is at {remote}");
-    Ok((remote, runtime))
+    Ok(Some((remote, runtime)))
 }
 
 fn listen(addresses: &[SocketAddr]) -> Result<TcpListener, Failure> {

@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Place, Program, listen};
+use rustix::process::Signal;
 
 fn text(program: Program) -> String {
     String::from_utf8(program.succeeded()).unwrap()
@@ -57,6 +58,30 @@ fn a_connection_by_name_and_then_the_service_is_no_more() {
     connector.input(b"", true);
     assert_eq!(connector.succeeded(), b"answer!");
     assert_eq!(listener.succeeded(), b"request");
+}
+
+#[test]
+fn one_of_several_is_connected_to() {
+    let (mut one, here) = listen("--service=files 700");
+    let (_other, there) = listen("--service=mail 700");
+    let peers = format!("--peer={} --peer={}", here.udp, there.udp);
+    let mut connector = Program::start(&format!("connect --service=files --prefer=nearest {peers}"));
+    connector.input(b"request", true);
+    one.input(b"answer", true);
+    assert_eq!(connector.succeeded(), b"answer");
+    assert_eq!(one.succeeded(), b"request");
+}
+
+#[test]
+fn a_signal_while_it_searches_is_one_before_the_end() {
+    for (options, status) in [("", 1), ("--once --forward=0", 1), ("--forward=0", 0)] {
+        let mut connector = Program::start(&format!("connect -v --service=web {options}"));
+        connector.line("limits:");
+        connector.signal(Signal::TERM);
+        let ended = connector.ended();
+        assert_eq!(ended.status, status, "{options}: {}", ended.stderr);
+        assert_eq!(ended.stderr.contains("by a signal, before the end"), status == 1, "{}", ended.stderr);
+    }
 }
 
 #[test]

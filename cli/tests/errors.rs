@@ -34,6 +34,8 @@ fn wrong_usage() {
     refused("listen --service=w.b 80", 2, "no '.'");
     refused("connect --service=w*b", 2, "no '*'");
     refused(&format!("connect --service=web {SID} 80"), 2, "--service");
+    refused("connect --service=web --prefer=best", 2, "'first' or 'nearest'");
+    refused(&format!("connect --prefer=nearest {SID} 80"), 2, "--prefer");
     refused("connect", 2, "MDPPORT");
     refused("find --time=0", 2, "1 to 3600");
     refused("listen \u{1b}[2J", 2, "\\u{1b}[2J");

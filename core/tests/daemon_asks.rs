@@ -1,7 +1,7 @@
 //! What a client of a daemon asks through it, in virtual time.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use msp_core::mdp::{Find, FindConfig, FindEvent, Identify, Service};
+use msp_core::mdp::{Find, FindConfig, FindEvent, Identify, Service, Wanted};
 use msp_core::testing::Servald;
 use msp_core::{Addr, Daemon, DaemonConfig, Incoming, Instant, Port, Protection, Sid, Uplink};
 use std::time::Duration;
@@ -39,11 +39,11 @@ fn exchange(servald: &mut Servald, now: Instant, uplinks: &mut [Uplink]) {
 }
 
 /// Looks for `pattern` for three seconds, where the other program has the service "web".
-fn found(pattern: &str) -> (Vec<FindEvent>, Servald) {
+fn found(pattern: &str, wanted: Wanted) -> (Vec<FindEvent>, Servald) {
     let (mut servald, mut uplinks) = (Servald::new(SID), [uplink(), uplink()]);
     let service = Service { name: "web".parse().unwrap(), port: 80.into() };
     uplinks[SERVER].set_service(START, Some(service));
-    let config = FindConfig { pattern: pattern.parse().unwrap(), time: Duration::from_secs(3) };
+    let config = FindConfig { pattern: pattern.parse().unwrap(), time: Duration::from_secs(3), wanted };
     let mut find = Find::new(config, [3; 32], START);
     let (mut now, mut events) = (START, Vec::new());
     for _ in 0..1000 {
@@ -66,15 +66,19 @@ fn found(pattern: &str) -> (Vec<FindEvent>, Servald) {
 
 #[test]
 fn a_service_at_the_same_daemon_is_found_once_and_ports_are_given_back() {
-    let (events, servald) = found("w*");
-    let [FindEvent::Found { sid, service, .. }, FindEvent::Done] = &events[..] else { panic!("{events:?}") };
-    assert_eq!((*sid, service.name.as_str(), service.port), (SID, "web", Port::from(80)));
-    assert_eq!((servald.bound(), servald.owner(Port::DISCOVERY)), (1, Some(SERVER)));
+    for wanted in [Wanted::All, Wanted::First, Wanted::Nearest] {
+        let (events, servald) = found("w*", wanted);
+        let [FindEvent::Found { sid, service, .. }, FindEvent::Done] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!((*sid, service.name.as_str(), service.port), (SID, "web", Port::from(80)));
+        assert_eq!((servald.bound(), servald.owner(Port::DISCOVERY)), (1, Some(SERVER)));
+    }
 }
 
 #[test]
 fn who_has_something_else_does_not_answer() {
-    assert_eq!(found("mail").0, [FindEvent::Done]);
+    assert_eq!(found("mail", Wanted::Nearest).0, [FindEvent::Done]);
 }
 
 /// Anyone can say so in clear text, in any name.
@@ -82,7 +86,8 @@ fn who_has_something_else_does_not_answer() {
 fn what_is_not_encrypted_is_no_answer() {
     let (mut servald, mut uplinks) = (Servald::new(SID), [uplink(), uplink()]);
     uplinks[SERVER].bind(START, Port::DISCOVERY).unwrap();
-    let config = FindConfig { pattern: "web".parse().unwrap(), time: Duration::from_secs(3) };
+    let config =
+        FindConfig { pattern: "web".parse().unwrap(), time: Duration::from_secs(3), wanted: Wanted::All };
     let mut find = Find::new(config, [3; 32], START);
     let (mut queries, mut now) = (Vec::new(), START);
     for _ in 0..300 {

@@ -4,7 +4,7 @@
 mod common;
 
 use common::frames;
-use msp_core::mdp::{Find, FindConfig, FindEvent, Service, ServicePattern, Uplink};
+use msp_core::mdp::{Find, FindConfig, FindEvent, Service, ServicePattern, Uplink, Wanted};
 use msp_core::testing::{Link, Mesh, Network, Receiver, Station, seed};
 use msp_core::{
     Addr, Destination, Identity, Instant, InterfaceConfig, InterfaceId, Node, NodeConfig, Port, Protection,
@@ -91,15 +91,10 @@ fn sid(index: usize) -> Sid {
     Identity::from_seed([index as u8 + 1; 32]).sid()
 }
 
-/// Station 0 looks for `pattern` for 10 seconds in a broadcast domain with these services; what it finds.
-fn look(
-    seed: u64,
-    pattern: &str,
-    services: &[Option<Service>],
-    shape: impl Fn(Link) -> Link,
-) -> Vec<FindEvent> {
+/// Station 0 looks for `wanted` of `pattern` for 10 seconds, and the others have these services.
+fn stations(seed: u64, wanted: Wanted, pattern: &str, services: &[Option<Service>]) -> Network<Stand> {
     let mut network: Network<Stand> = Network::new(seed);
-    let config = FindConfig { pattern: pattern.parse().unwrap(), time: Duration::from_secs(10) };
+    let config = FindConfig { pattern: pattern.parse().unwrap(), time: Duration::from_secs(10), wanted };
     for (index, service) in [&[None], services].concat().into_iter().enumerate() {
         let identity = Identity::from_seed([index as u8 + 1; 32]);
         let mut node = Node::new(NodeConfig::default(), identity, network.seed(), network.now);
@@ -112,12 +107,28 @@ fn look(
             Stand::Node(Box::new(node))
         });
     }
-    network.join_all(shape);
+    network
+}
+
+/// What station 0 is told within 11 seconds.
+fn told(mut network: Network<Stand>) -> Vec<FindEvent> {
     network.run(Duration::from_secs(11));
     match network.stations.swap_remove(0) {
         Stand::Find(_, events) => events,
         Stand::Node(_) => Vec::new(),
     }
+}
+
+/// What station 0 finds in a broadcast domain with these services.
+fn look(
+    seed: u64,
+    pattern: &str,
+    services: &[Option<Service>],
+    shape: impl Fn(Link) -> Link,
+) -> Vec<FindEvent> {
+    let mut network = stations(seed, Wanted::All, pattern, services);
+    network.join_all(shape);
+    told(network)
 }
 
 /// Who was found, in order; the end must be the last event.
@@ -154,6 +165,24 @@ fn everyone_who_has_it_is_found_once_whatever_is_lost() {
         expected.sort_by_key(|(sid, _)| *sid);
         assert_eq!(found(&events), expected, "seed {seed}");
     }
+}
+
+/// The far one is there first, and the near one a second later.
+#[test]
+fn one_of_several_is_chosen() {
+    let services = [Some(service("web", 80)), Some(service("web", 81))];
+    let [far, near] = [30, 10].map(Duration::from_millis);
+    let chosen = |wanted| {
+        let mut network = stations(seed(1), wanted, "web", &services);
+        network.join(0, 1, |link| link.delay(far));
+        network.run(Duration::from_secs(1));
+        network.join(0, 2, |link| link.delay(near));
+        told(network)
+    };
+    let first = FindEvent::Found { sid: sid(1), service: service("web", 80), round_trip: 2 * far };
+    assert_eq!(chosen(Wanted::First), [first, FindEvent::Done]);
+    let nearest = FindEvent::Found { sid: sid(2), service: service("web", 81), round_trip: 2 * near };
+    assert_eq!(chosen(Wanted::Nearest), [nearest, FindEvent::Done]);
 }
 
 #[test]

@@ -41,8 +41,9 @@ impl Runtime {
         Ok(summary)
     }
 
-    /// Looks for services and reports every event, until the time is over, `on_event` wants no more, or it is
-    /// stopped. Gives itself back, such as to connect to what was found; otherwise [`Runtime::close`] it.
+    /// Looks for services and reports every event, until the search is over, `on_event` wants no more, or it is
+    /// [stopped](Runtime::was_stopped). Gives itself back, such as to connect to what was found; otherwise
+    /// [`Runtime::close`] it.
     ///
     /// # Errors
     ///

@@ -72,6 +72,11 @@ impl EventLoop {
         stop
     }
 
+    /// Whether there was any request to stop.
+    pub(crate) fn was_stopped(&self) -> bool {
+        self.stops_asked.load(Ordering::Relaxed) != 0
+    }
+
     pub(crate) fn stopper(&self) -> Stopper {
         Stopper { asked: Arc::clone(&self.stops_asked), waker: Arc::clone(&self.waker) }
     }

@@ -67,6 +67,12 @@ impl Runtime {
         self.own.stopper()
     }
 
+    /// Whether a [`Stopper`] or a signal has asked it to end.
+    #[must_use]
+    pub fn was_stopped(&self) -> bool {
+        self.own.was_stopped()
+    }
+
     /// Has SIGINT, SIGTERM and SIGHUP end the run as a [`Stopper`] does, in this whole process. Those that
     /// are ignored, as `nohup` has it, stay so.
     ///

@@ -255,6 +255,9 @@ fn services_are_found() {
             assert!(found.text().to_uppercase().starts_with(&expected.to_uppercase()), "{}", found.text());
             let missing = here.spawn(&["find", "laboratory"], Some(b"")).finish();
             missing.assert_status("msp find for what nobody has", 1);
+            let connect = ["connect", "--service=library", "--prefer=nearest"];
+            // It gets there, where nothing is behind it.
+            here.spawn(&connect, Some(b"hello\n")).finish().assert_status("msp connect --service", 5);
             let ping = here.spawn(&["ping", there.sid()], Some(b"")).finish();
             ping.assert_status("msp ping", 0);
             say(&format!("{looks} finds and pings {offers}"));

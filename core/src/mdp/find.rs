@@ -19,6 +19,9 @@ const FIRST_INTERVAL: Duration = Duration::from_millis(500);
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// The first port that is for applications (`spec/60` section 1).
 const FIRST_PORT: u32 = 257;
+/// How much longer than the first answer the nearest is looked for: who has lost a query or two is asked again within
+/// this time.
+const COMPARE_TIME: Duration = Duration::from_secs(2);
 
 /// What to look for, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +30,22 @@ pub struct FindConfig {
     pub pattern: ServicePattern,
     /// The end comes after this long, 100 ms to 1 hour.
     pub time: Duration,
+    /// Which of those that have one are told.
+    pub wanted: Wanted,
+}
+
+/// Which of those who have a service a [`Find`] tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// All, each as it answers.
+    #[default]
+    All,
+    /// The one that answers first, which is the end.
+    First,
+    /// The one with the shortest round trip, of two that have the same the first. It is told two seconds after the
+    /// first answer, or when the time is over. Nobody knows how many hops away an answer comes from: the last hop
+    /// of a datagram does not say (`spec/20` section 6).
+    Nearest,
 }
 
 /// What a [`Find`] has found.
@@ -67,6 +86,8 @@ pub struct Find {
     look_at: Instant,
     until: Instant,
     state: State,
+    /// With [`Wanted::Nearest`]: the best so far.
+    nearest: Option<(Duration, FindEvent)>,
     events: VecDeque<FindEvent>,
     now: Instant,
 }
@@ -111,6 +132,7 @@ impl Find {
             look_at: now,
             until: now + time,
             state: State::Looking,
+            nearest: None,
             events: VecDeque::new(),
             now,
         }
@@ -120,6 +142,7 @@ impl Find {
     pub fn stop(&mut self) {
         if self.state == State::Looking {
             self.state = State::Done;
+            self.events.extend(self.nearest.take().map(|(_, found)| found));
             self.events.push_back(FindEvent::Done);
         }
     }
@@ -232,8 +255,25 @@ impl Find {
         }
         asked.answered = true;
         let (sid, round_trip) = (from.sid, self.now - *sent);
-        let found = services.into_iter().map(|service| FindEvent::Found { sid, service, round_trip });
-        self.events.extend(found);
+        let mut found = services.into_iter().map(|service| FindEvent::Found { sid, service, round_trip });
+        match (self.config.wanted, &self.nearest) {
+            (Wanted::All, _) => self.events.extend(found),
+            (Wanted::First, _) => {
+                if let Some(found) = found.next() {
+                    self.events.push_back(found);
+                    self.stop();
+                }
+            }
+            (Wanted::Nearest, Some((best, _))) if *best <= round_trip => {}
+            (Wanted::Nearest, before) => {
+                if let Some(found) = found.next() {
+                    if before.is_none() {
+                        self.until = self.until.min(self.now + COMPARE_TIME);
+                    }
+                    self.nearest = Some((round_trip, found));
+                }
+            }
+        }
     }
 }
 
@@ -251,7 +291,11 @@ mod tests {
 
     /// One that has asked another at 1 s and at 1.5 s, and what that one answers to the second query.
     fn asked() -> (Find, Datagram) {
-        let config = FindConfig { pattern: "w*".parse().unwrap(), time: Duration::from_secs(3) };
+        asked_for(Wanted::All)
+    }
+
+    fn asked_for(wanted: Wanted) -> (Find, Datagram) {
+        let config = FindConfig { pattern: "w*".parse().unwrap(), time: Duration::from_secs(3), wanted };
         let mut find = Find::new(config, [4; 32], Instant::ZERO);
         let sid = Identity::from_seed([2; 32]).sid();
         let sent = Vec::from([1000, 1500].map(Instant::from_millis));
@@ -286,6 +330,31 @@ mod tests {
         let to = Port::new(find.first_port).unwrap();
         find.handle_datagram(&Datagram { to, ..answer });
         assert_eq!(found(&mut find)[0], ("web", 600), "to the first query");
+    }
+
+    #[test]
+    fn the_first_answer_is_the_end_for_who_wants_no_more() {
+        let (mut find, answer) = asked_for(Wanted::First);
+        find.handle_datagram(&answer);
+        assert_eq!(found(&mut find), [("web", 100), ("done", 0)]);
+        assert_eq!(find.poll_timeout(), None);
+    }
+
+    #[test]
+    fn the_nearest_is_told_when_others_have_had_time_to_answer() {
+        let (mut find, answer) = asked_for(Wanted::Nearest);
+        find.until = Instant::from_millis(9000);
+        let nearer = Addr::new(Sid::new([9; 32]), Port::DISCOVERY);
+        let sent = Vec::from([1000, 1550].map(Instant::from_millis));
+        find.asked.insert(nearer.sid, Asked { sent, answered: false });
+        find.handle_datagram(&answer);
+        assert_eq!(found(&mut find), []);
+        find.update(Instant::from_millis(1640), &mut alone());
+        find.handle_datagram(&Datagram { from: nearer, ..answer });
+        find.update(Instant::from_millis(3599), &mut alone());
+        assert_eq!(found(&mut find), []);
+        find.update(Instant::from_millis(3600), &mut alone());
+        assert_eq!(found(&mut find), [("web", 90), ("done", 0)]);
     }
 
     #[test]

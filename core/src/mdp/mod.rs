@@ -35,7 +35,7 @@ pub use crypto::{Nonces, SharedKey};
 pub use daemon::{BindError, Daemon, DaemonConfig, DaemonEvent, DaemonStats, Instance, InstanceError};
 pub use datagram::{Datagram, Fingerprint, SendDatagramError};
 pub use discovery::{ParseServiceError, Service, ServiceName, ServicePattern};
-pub use find::{Find, FindConfig, FindEvent};
+pub use find::{Find, FindConfig, FindEvent, Wanted};
 pub use identify::Identify;
 pub use identity::{Identity, sid_of_signing_key, verify, verify_datagram};
 pub use keyring::{Keyring, KeyringError, KeyringIdentity};
