@@ -3,13 +3,18 @@
 
 mod lab;
 
+use core::time::Duration;
 use lab::{CLIENT, Lab, PORT, SERVER, data, forged, ms, sid};
 use msp_core::msp::{CloseReason, Config, DatagramError, Endpoint, Event};
 use msp_core::{Addr, Datagram, Fingerprint, Port};
 
 /// A whole exchange with losses, and every packet of it, in both directions.
 fn exchange() -> (Lab, Vec<(usize, Datagram)>) {
-    let mut lab = Lab::new(&Config::default());
+    exchange_with(&Config::default())
+}
+
+fn exchange_with(config: &Config) -> (Lab, Vec<(usize, Datagram)>) {
+    let mut lab = Lab::new(config);
     lab.lose = 5;
     let client = lab.connect(&["one ", "two ", "three "]);
     lab.run(ms(2000));
@@ -139,14 +144,31 @@ fn one_peer_cannot_make_the_server_forget_the_packets_of_another() {
     assert_eq!(lab.inject(SERVER, opening), Err(DatagramError::Replayed));
 }
 
-/// What remains possible, because the wire has no connection identifier: an opening that the server has never
-/// seen, or does not remember because it was started again. It opens one stream, in which recorded messages arrive
-/// once more, in order and from the start, until the first recorded acknowledgment of an answer that this server
-/// has not sent. The answers cannot be read; a client that gets one ends the stream, and so does silence.
+/// What remains possible, because the reference wire has no connection identifier: an opening that the server has
+/// never seen, or does not remember because it was started again. It opens one stream, in which recorded messages
+/// arrive once more, in order and from the start, until the first recorded acknowledgment of an answer that this
+/// server has not sent. The answers cannot be read; a client that gets one ends the stream, and so does silence.
 #[test]
 fn an_opening_that_the_server_does_not_know_opens_one_stream_for_a_moment() {
-    let (lab, recorded) = exchange();
     let mut config = Config::default();
+    config.extended = false;
+    let (text, reason, after) = replayed_to_a_stranger(config);
+    assert_eq!(text, b"one two three four", "nothing but what was recorded, in order, from the start");
+    assert_eq!((reason, after), (CloseReason::PeerRestarted, ms(0)));
+}
+
+/// Of a connection with extended packets, it is the messages that were sent before the first answer, and no more:
+/// all later packets name the connection.
+#[test]
+fn of_extended_packets_only_the_offers_can_be_played_again() {
+    let (text, reason, after) = replayed_to_a_stranger(Config::default());
+    assert_eq!(text, b"one two three ");
+    assert_eq!((reason, after), (CloseReason::TimedOut, ms(10_000)));
+}
+
+/// Plays a recorded connection to a server that was started again: what the service gets, why and when it ends.
+fn replayed_to_a_stranger(mut config: Config) -> (Vec<u8>, CloseReason, Duration) {
+    let (lab, recorded) = exchange_with(&config);
     config.replay_memory = 1000;
     let mut server = Endpoint::new(config, [9; 32]);
     server.listen(PORT.into()).unwrap();
@@ -180,8 +202,8 @@ fn an_opening_that_the_server_does_not_know_opens_one_stream_for_a_moment() {
         server.handle_timeout(now);
     }
     assert_eq!(accepted.len(), 1, "one stream, however often the packets come");
-    assert_eq!(text, b"one two three four", "nothing but what was recorded, in order, from the start");
-    assert_eq!(closed, Some((CloseReason::PeerRestarted, lab.now + ms(20_000))));
+    let (reason, at) = closed.unwrap();
+    (text, reason, at - (lab.now + ms(20_000)))
 }
 
 /// A peer that has restarted, and has taken up the stream again from a late packet of its beginning, can never

@@ -300,9 +300,16 @@ fn a_blackout_of_five_seconds_is_survived() {
     assert!(bulk_until(&mut pair, ms(4500)), "{:?}", pair.ends[0].stream(a).map(|s| s.stats()));
 }
 
+/// That of the reference wire only, whose packets name no connection.
+fn plain() -> Config {
+    let mut config = Config::default();
+    config.extended = false;
+    config
+}
+
 #[test]
 fn an_acknowledgment_of_what_was_never_sent_changes_nothing() {
-    let mut pair = Pair::new(seed(17), |link| link.delay(ms(10)));
+    let mut pair = Pair::with_config(seed(17), &plain(), |link| link.delay(ms(10)));
     let (a, b) = established(&mut pair);
     let now = pair.now;
     pair.stream(Side::A, a).send(now, Bytes::from_static(b"precious")).unwrap();
@@ -317,7 +324,7 @@ fn an_acknowledgment_of_what_was_never_sent_changes_nothing() {
 
 #[test]
 fn a_restarted_peer_is_noticed() {
-    let mut pair = Pair::new(seed(18), |link| link.delay(ms(10)));
+    let mut pair = Pair::with_config(seed(18), &plain(), |link| link.delay(ms(10)));
     let (a, b) = established(&mut pair);
     let peer = pair.stream(Side::B, b).peer();
     let deliver = |pair: &mut Pair, packet: &'static [u8]| {
@@ -340,7 +347,7 @@ fn a_restarted_peer_is_noticed() {
 /// was, and the initiator acknowledges what it never sent.
 #[test]
 fn a_listener_that_has_accepted_a_stream_twice_is_noticed() {
-    let mut pair = Pair::new(seed(24), |link| link.delay(ms(10)));
+    let mut pair = Pair::with_config(seed(24), &plain(), |link| link.delay(ms(10)));
     let (a, b) = established(&mut pair);
     let port = pair.stream(Side::B, b).peer().port;
     for (packet, reason) in [
@@ -374,7 +381,7 @@ fn a_listener_that_has_accepted_a_stream_twice_is_noticed() {
 
 #[test]
 fn a_late_copy_of_the_first_packet_opens_nothing() {
-    let mut pair = Pair::new(seed(23), |link| link.delay(ms(10)));
+    let mut pair = Pair::with_config(seed(23), &plain(), |link| link.delay(ms(10)));
     let (a, b) = established(&mut pair);
     let (now, peer) = (pair.now, pair.stream(Side::B, b).peer());
     pair.stream(Side::A, a).reset(now);

@@ -3,8 +3,9 @@
 use super::connection::Role;
 use super::endpoint::{Endpoint, Outgoing};
 use super::event::{CloseReason, DatagramError, Event, Limit};
+use super::form::{Form, Packet, Refusal};
 use super::stream::StreamId;
-use crate::wire::msp::Repr;
+use crate::wire::extended::Offer;
 use crate::{Addr, Instant, Port, Sid};
 use core::cmp::Reverse;
 use core::time::Duration;
@@ -22,6 +23,15 @@ pub(super) const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// Streams that have ended are remembered for [`Endpoint::has_ended_lately`], up to so many for each that may
 /// exist.
 pub(super) const ENDED_EACH: usize = 8;
+
+/// A stream that a peer had opened and that has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) at: Instant,
+    pub(super) local: Port,
+    pub(super) peer: Addr,
+    pub(super) offer: Option<Offer>,
+}
 
 /// What an [`Endpoint`] has counted since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,21 +72,19 @@ impl Endpoint {
         now: Instant,
         from: Addr,
         to: Port,
-        packet: &Repr<'_>,
+        packet: &Packet,
     ) -> Result<StreamId, DatagramError> {
-        if *packet == Repr::Stop {
+        let outgoing = Outgoing { from: to, to: from };
+        let Some(offer) = packet.opening() else {
             self.stats.unknown += 1;
-            return Err(DatagramError::UnknownStream); // answering would never end
-        }
-        let refusal = Outgoing { from: to, to: from };
-        if !packet.is_first() {
-            self.stats.unknown += 1;
-            self.refuse(now, refusal);
+            if let Some(refusal) = packet.refusal() {
+                self.refuse(now, outgoing, refusal);
+            }
             return Err(DatagramError::UnknownStream);
-        }
-        if !self.listeners.contains(&to) || self.has_ended_lately(now, to, from) {
+        };
+        if !self.listeners.contains(&to) || self.has_ended_lately(now, to, from, offer) {
             self.stats.refused += 1;
-            self.refuse(now, refusal);
+            self.refuse(now, outgoing, Refusal::Plain);
             return Err(DatagramError::Refused);
         }
         if let Err(limit) = self.admit(now, &from.sid) {
@@ -84,14 +92,15 @@ impl Endpoint {
             return Err(match limit {
                 Limit::NewStreams | Limit::NewStreamsPerPeer => DatagramError::TooSoon,
                 Limit::Streams | Limit::StreamsPerPeer | Limit::HalfOpen => {
-                    self.refuse(now, refusal);
+                    self.refuse(now, outgoing, Refusal::Plain);
                     DatagramError::Refused
                 }
             });
         }
         self.schedule.peers.on_accepted(now, from.sid, &self.config);
         self.stats.accepted += 1;
-        let stream = self.open(now, Role::Listener, to, from);
+        let form = Form::of_listener(&self.config, offer, &mut self.rng);
+        let stream = self.open(now, Role::Listener, form, to, from);
         self.schedule.push_event(Event::Accepted { stream, peer: from, port: to });
         Ok(stream)
     }
@@ -122,10 +131,11 @@ impl Endpoint {
             return false;
         }
         let Some(slot) = self.slots.get_mut(&id) else { return false };
-        let refusal = Outgoing { from: slot.connection.local, to: victim };
+        let outgoing = Outgoing { from: slot.connection.local, to: victim };
+        let refusal = slot.connection.form.refusal();
         self.report(now, Limit::HalfOpen, victim);
         self.drop_stream(id, CloseReason::Displaced);
-        self.refuse(now, refusal);
+        self.refuse(now, outgoing, refusal);
         true
     }
 
@@ -173,18 +183,20 @@ impl Endpoint {
     }
 
     /// Whether a packet that seems to open a stream may be a late copy of one that opened a stream which has
-    /// ended: the wire has no connection identifier to tell.
-    fn has_ended_lately(&mut self, now: Instant, local: Port, peer: Addr) -> bool {
+    /// ended. Only the offer of an extension has something by which to tell.
+    fn has_ended_lately(&mut self, now: Instant, local: Port, peer: Addr, offer: Option<Offer>) -> bool {
         let horizon = now - self.config.idle_timeout;
-        self.ended.truncate(self.ended.partition_point(|(at, ..)| *at >= horizon));
-        self.ended.iter().any(|ended| (ended.1, ended.2) == (local, peer))
+        self.ended.truncate(self.ended.partition_point(|ended| ended.at >= horizon));
+        let offer = offer.filter(|_| self.config.extended);
+        self.ended.iter().any(|ended| (ended.local, ended.peer, ended.offer) == (local, peer, offer))
     }
 
-    fn refuse(&mut self, now: Instant, refusal: Outgoing) {
+    /// Tells a peer that there is no such connection.
+    pub(super) fn refuse(&mut self, now: Instant, outgoing: Outgoing, refusal: Refusal) {
         let soon = now + REFUSAL_INTERVAL * REFUSAL_BURST;
         if self.refusals.len() < MAX_REFUSALS && self.refusals_drained < soon {
             self.refusals_drained = self.refusals_drained.max(now) + REFUSAL_INTERVAL;
-            self.refusals.push_back(refusal);
+            self.refusals.push_back((outgoing, refusal));
         } else {
             self.stats.refusals_dropped += 1;
         }

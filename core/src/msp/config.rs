@@ -46,6 +46,9 @@ pub struct Config {
     /// bytes each, if every one is from another peer; 8 if all are from one. When there is no room, the peer
     /// with the most forgets its oldest. Needs [fingerprints](crate::Datagram::fingerprint). Default 8192.
     pub replay_memory: usize,
+    /// Whether to speak in extended packets with peers that do, too (`docs/msp-extensions.md`): they tell more about
+    /// what has arrived, and bind every packet to its stream. Others notice nothing. Default true.
+    pub extended: bool,
     /// An acknowledgment is sent after this long without sending anything. At most 3 s towards a reference
     /// daemon (`spec/10` B); default 1.5 s.
     pub keep_alive: Duration,
@@ -66,6 +69,7 @@ impl Default for Config {
             new_streams: 200,
             new_streams_per_peer: 100,
             replay_memory: 8192,
+            extended: true,
             keep_alive: Duration::from_millis(1500),
             idle_timeout: Duration::from_secs(10),
         }

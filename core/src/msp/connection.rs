@@ -3,12 +3,12 @@
 use super::config::Config;
 use super::event::CloseReason;
 use super::first_message::FirstMessage;
+use super::form::{Content, Form, Incoming, Packet, Segment, Verdict};
 use super::receive::{Insertion, ReceiveBuffer};
 use super::send::{Loss, Readiness, SendBuffer};
 use super::stats::Stats;
 use crate::path::{Congestion, Pacer, RoundTrip};
-use crate::wire::msp::Repr;
-use crate::{Addr, Instant, Port, Seq, Seq16};
+use crate::{Addr, Instant, Port, Seq};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
@@ -59,6 +59,7 @@ pub(crate) struct Connection {
     pub(crate) local: Port,
     pub(crate) peer: Addr,
     pub(crate) role: Role,
+    pub(crate) form: Form,
     wire: Wire,
     closed: Option<CloseReason>,
     pub(crate) send: SendBuffer,
@@ -93,12 +94,20 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(now: Instant, role: Role, local: Port, peer: Addr, config: &Config) -> Self {
+    pub(crate) fn new(
+        now: Instant,
+        role: Role,
+        form: Form,
+        local: Port,
+        peer: Addr,
+        config: &Config,
+    ) -> Self {
         let send_window = usize::from(config.send_window);
         Self {
             local,
             peer,
             role,
+            form,
             wire: Wire::Open,
             closed: None,
             send: SendBuffer::new(),
@@ -156,14 +165,30 @@ impl Connection {
         Stats { round_trip, congestion_window, ..self.stats }
     }
 
-    /// Takes a packet of the peer. `payload` is that of a data packet, which `packet` lacks; `memory` is what
-    /// all streams together may still keep.
-    pub(crate) fn handle_packet(&mut self, now: Instant, packet: &Repr<'_>, payload: Bytes, memory: usize) {
-        match (packet, self.wire) {
+    /// Takes a packet of the peer. `payload` is its message; `memory` is what all streams together may still keep.
+    /// One that is not of this connection changes nothing.
+    pub(crate) fn handle_packet(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        payload: Bytes,
+        memory: usize,
+    ) -> Verdict {
+        let verdict = self.form.on_packet(self.role, packet);
+        match verdict {
+            Verdict::Taken => self.take(now, &packet.expand(&self.send, &self.receive), payload, memory),
+            Verdict::Superseded => self.abort(now, CloseReason::PeerRestarted),
+            Verdict::Foreign => {}
+        }
+        verdict
+    }
+
+    fn take(&mut self, now: Instant, packet: &Incoming, payload: Bytes, memory: usize) {
+        match (packet.content, self.wire) {
             (_, Wire::Silent) => return,
-            (Repr::Stop, _) => return self.on_stop(),
+            (Content::Stop, _) => return self.on_stop(),
             (_, Wire::Stopping { .. }) => return,
-            (Repr::Data { .. }, Wire::Lingering { sent, next, .. }) => {
+            (Content::Data { .. }, Wire::Lingering { sent, next, .. }) => {
                 // The peer did not get the last acknowledgment, and may not get this one.
                 let (until, next) = (now + LINGER, next.min(now + ACK_DELAY));
                 self.wire = Wire::Lingering { until, sent: sent.min(LAST_ACKS - 1), next };
@@ -172,26 +197,22 @@ impl Connection {
             (_, Wire::Lingering { .. }) => return,
             (_, Wire::Open) => {}
         }
-        let first = packet.is_first();
-        if self.is_of_another_stream(packet, &payload) {
-            return self.abort(now, CloseReason::PeerRestarted);
-        }
-        if self.may_be_current(packet) {
+        if self.form.is_tagged() || self.may_be_current(packet) {
             self.heard = Some(now);
         }
-        self.peer_has_heard |= !first;
-        match *packet {
-            Repr::Ack { ack: Some(ack), .. } => self.on_ack(now, ack, true),
-            Repr::Data { ack, seq, shutdown, .. } => {
-                if let Some(ack) = ack {
-                    self.on_ack(now, ack, false);
-                }
-                self.on_data(now, seq, payload, shutdown, memory);
-            }
-            _ => {}
+        if !self.form.is_tagged() && self.is_of_another_stream(packet, &payload) {
+            return self.abort(now, CloseReason::PeerRestarted);
+        }
+        self.peer_has_heard |= !packet.first;
+        let has_data = matches!(packet.content, Content::Data { .. });
+        if let Some(ack) = packet.ack {
+            self.on_ack(now, ack, !has_data);
+        }
+        if let Content::Data { seq, shutdown } = packet.content {
+            self.on_data(now, seq, payload, shutdown, memory);
         }
         // The answer to a FIRST without data (`spec/10` A.5).
-        if first && self.ack_due.is_none() && self.role == Role::Listener && !self.received_data {
+        if packet.first && self.ack_due.is_none() && self.role == Role::Listener && !self.received_data {
             self.ack_due = Some(now);
         }
         self.check_finished(now);
@@ -262,8 +283,8 @@ impl Connection {
             return false;
         }
         let first = self.role == Role::Initiator && self.heard.is_none();
-        let ack = self.received_data.then(|| self.ack().lower());
-        self.acknowledged_end |= self.receive.is_finished() && !self.withholds_last_ack();
+        let ack = self.ack();
+        let ends = self.receive.is_finished() && !self.withholds_last_ack();
         match self.wire {
             Wire::Open => {
                 if self.last_sent + self.keep_alive <= now {
@@ -271,26 +292,30 @@ impl Connection {
                     self.receive.shrink();
                 }
                 self.last_sent = now;
-                self.ack_due = None;
-                self.unacknowledged = 0;
                 self.probes += u32::from(self.heard.is_none());
                 let ready = self.send.readiness(self.congestion.window()) == Readiness::Ready;
-                if ready && self.pacer.next() <= now {
-                    self.transmit_data(now, first, ack, buffer);
+                let acknowledged = if ready && self.pacer.next() <= now {
+                    self.transmit_data(now, first, ack, buffer)
                 } else {
-                    Repr::Ack { first, ack }.emit(buffer);
+                    self.form.emit(first, ack, None, buffer)
+                };
+                if acknowledged {
+                    self.acknowledged_end |= ends;
+                    self.ack_due = None;
+                    self.unacknowledged = 0;
                 }
             }
             Wire::Lingering { until, sent, .. } => {
                 let next = now + self.last_packet_interval(sent);
                 self.wire = Wire::Lingering { until, sent: sent + 1, next };
-                Repr::Ack { first, ack }.emit(buffer);
+                self.acknowledged_end |= ends;
+                self.form.emit(first, ack, None, buffer);
             }
             Wire::Stopping { sent, .. } => {
                 let next = now + self.last_packet_interval(sent);
                 let sent = sent + 1;
                 self.wire = if sent < LAST_STOPS { Wire::Stopping { sent, next } } else { Wire::Silent };
-                Repr::Stop.emit(buffer);
+                self.form.refusal().emit(buffer);
             }
             Wire::Silent => return false,
         }
@@ -330,24 +355,24 @@ impl Connection {
         self.wire = Wire::Silent;
     }
 
-    fn transmit_data(&mut self, now: Instant, first: bool, ack: Option<Seq16>, buffer: &mut Vec<u8>) {
+    fn transmit_data(&mut self, now: Instant, first: bool, ack: Option<Seq>, buffer: &mut Vec<u8>) -> bool {
         let all_received = self.receive.is_finished() && !self.withholds_last_ack();
-        let Some(segment) = self.send.next(now) else { return };
+        let Some(segment) = self.send.next(now) else { return false };
         if segment.shutdown && !segment.retransmission {
             self.shutdown_carried_last_ack = all_received;
         }
         self.stats.sent += 1;
         self.stats.retransmitted += u64::from(segment.retransmission);
-        let (seq, shutdown, payload) = (segment.seq.lower(), segment.shutdown, segment.payload);
-        Repr::Data { first, ack, seq, shutdown, payload }.emit(buffer);
+        let data = Segment { seq: segment.seq, shutdown: segment.shutdown, payload: segment.payload };
+        let acknowledged = self.form.emit(first, ack, Some(data), buffer);
         self.pacer.on_sent(now);
         if self.send.readiness(self.congestion.window()) == Readiness::Limited {
             self.congestion.on_limited();
         }
+        acknowledged
     }
 
-    fn on_ack(&mut self, now: Instant, ack: Seq16, repeats: bool) {
-        let ack = self.send.expand(ack);
+    fn on_ack(&mut self, now: Instant, ack: Seq, repeats: bool) {
         let withheld = self.withholds_last_ack();
         let acknowledged = self.send.on_ack(now, ack, repeats, &self.round_trip);
         if acknowledged.count == 0 {
@@ -376,11 +401,10 @@ impl Connection {
         self.set_pace();
     }
 
-    fn on_data(&mut self, now: Instant, seq: Seq16, payload: Bytes, shutdown: bool, memory: usize) {
+    fn on_data(&mut self, now: Instant, seq: Seq, payload: Bytes, shutdown: bool, memory: usize) {
         self.stats.received += 1;
         self.received_data = true;
         let ack = self.receive.ack();
-        let seq = ack.nearest(seq);
         self.first_message.note(seq, &payload);
         match self.receive.insert(seq, payload, shutdown, memory) {
             Insertion::InOrder => {}
@@ -397,10 +421,11 @@ impl Connection {
         }
     }
 
-    /// The acknowledgment to send.
-    fn ack(&self) -> Seq {
+    /// The acknowledgment to send. Before there is data, only extended packets say that there was none.
+    fn ack(&self) -> Option<Seq> {
         let ack = self.receive.ack();
-        if self.withholds_last_ack() { ack.previous() } else { ack }
+        let told = if self.withholds_last_ack() { ack.previous() } else { ack };
+        (self.received_data || self.form.is_tagged()).then_some(told)
     }
 
     /// The reference daemon forgets a connection as soon as both ends have finished, its own is acknowledged,
@@ -468,31 +493,23 @@ impl Connection {
     /// One end was started again, and the two speak of different streams between the same ports (`spec/10` A.5).
     /// Where the peer's has another first message: the peer has opened a new one, or has accepted a late copy of
     /// our first packet once more. Where the peer has received what was never sent on this one: this node has.
-    fn is_of_another_stream(&self, packet: &Repr<'_>, payload: &Bytes) -> bool {
+    fn is_of_another_stream(&self, packet: &Incoming, payload: &Bytes) -> bool {
         let is_initiator = self.role == Role::Initiator;
-        let (ack, other_first) = match packet {
-            Repr::Data { first, ack, seq: Seq16(0), .. } if *first || is_initiator => {
-                (*ack, self.first_message.differs_from(payload))
-            }
-            Repr::Data { ack, .. } | Repr::Ack { ack, .. } => (*ack, false),
-            Repr::Stop | Repr::Bare { .. } => (None, false),
-        };
-        let is_unsent = |ack: Seq16| self.send.newest().is_before(self.send.expand(ack));
+        let is_first_message = matches!(packet.content, Content::Data { seq: Seq(0), .. });
+        let may_differ = is_first_message && (packet.first || is_initiator);
         let is_new = !is_initiator && !self.acknowledged;
-        other_first || (is_new && ack.is_some_and(is_unsent))
+        let is_unsent = |ack: Seq| self.send.newest().is_before(ack);
+        may_differ && self.first_message.differs_from(payload) || is_new && packet.ack.is_some_and(is_unsent)
     }
 
     /// Whether the packet tells that the peer lives. One that takes back an acknowledgment, or acknowledges what
     /// was never sent, is old, or from a peer that has restarted and taken up the connection from a late packet
     /// of its beginning. Without this, the two would keep each other alive for ever and never agree.
-    fn may_be_current(&self, packet: &Repr<'_>) -> bool {
-        match *packet {
-            Repr::Ack { ack: Some(ack), .. } | Repr::Data { ack: Some(ack), .. } => {
-                self.send.may_follow(self.send.expand(ack))
-            }
+    fn may_be_current(&self, packet: &Incoming) -> bool {
+        match packet.ack {
+            Some(ack) => self.send.may_follow(ack),
             // All packets after the first data acknowledge something (`spec/10` A.3).
-            Repr::Ack { ack: None, .. } | Repr::Data { ack: None, .. } => self.send.base() == Seq(0),
-            _ => true,
+            None => packet.content == Content::Bare || self.send.base() == Seq(0),
         }
     }
 

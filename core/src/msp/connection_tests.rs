@@ -9,13 +9,16 @@ const fn ms(millis: u64) -> Instant {
 
 fn end(role: Role) -> Connection {
     let peer = Addr::new(Sid::new([2; 32]), Port::from(700));
-    Connection::new(ms(0), role, Port::from(600), peer, &Config::default())
+    Connection::new(ms(0), role, Form::Plain, Port::from(600), peer, &Config::default())
 }
 
 fn receive(end: &mut Connection, at: u64, packet: &'static [u8]) {
-    let repr = Repr::parse(packet).unwrap().without_payload();
-    let payload = Bytes::from_static(packet.get(Repr::DATA_HEADER_LEN..).unwrap_or_default());
-    end.handle_packet(ms(at), &repr, payload, usize::MAX);
+    receive_bytes(end, at, Bytes::from_static(packet));
+}
+
+fn receive_bytes(end: &mut Connection, at: u64, mut payload: Bytes) {
+    let packet = Packet::parse(&mut payload, Some(&end.form)).unwrap();
+    assert_eq!(end.handle_packet(ms(at), &packet, payload, usize::MAX), Verdict::Taken);
 }
 
 /// What it sends until then, with the times in microseconds.
@@ -269,7 +272,7 @@ fn what_was_never_sent_is_acknowledged_only_on_another_stream() {
         (0..sent_before).for_each(|_| end.send.push(Bytes::from_static(b"x")));
         sent(&mut end, 5);
         let [low, high] = ack.to_le_bytes();
-        end.handle_packet(ms(6), &Repr::parse(&[2, low, high]).unwrap(), Bytes::new(), usize::MAX);
+        receive_bytes(&mut end, 6, Bytes::copy_from_slice(&[2, low, high]));
         end.closed()
     };
     let restarted = Some(CloseReason::PeerRestarted);

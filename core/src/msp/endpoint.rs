@@ -1,18 +1,17 @@
 //! All streams of one node.
 
-use super::admission::{ENDED_EACH, EndpointStats};
+use super::admission::{ENDED_EACH, Ended, EndpointStats};
 use super::config::Config;
 use super::connection::{Connection, Role};
 use super::event::{CloseReason, ConnectError, DatagramError, Event, ListenError};
+use super::form::{Form, Packet, Refusal, Verdict};
 use super::receive::MAX_PACKET;
 use super::replay::Replays;
 use super::schedule::{Schedule, Slot};
 use super::stream::{Stream, StreamId};
-use crate::wire::msp::Repr;
 use crate::{Addr, Datagram, Instant, Port, Protection, Rng, Sid};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use bytes::Buf;
 
 /// Ports up to this one belong to services of the node (`spec/60` section 1).
 const LAST_SERVICE_PORT: u32 = 18;
@@ -41,7 +40,7 @@ pub struct Outgoing {
 #[derive(Debug)]
 pub struct Endpoint {
     pub(super) config: Config,
-    rng: Rng,
+    pub(super) rng: Rng,
     /// The port of the last stream that was opened here, above the first of [`EPHEMERAL_PORTS`].
     last_port: u32,
     pub(super) listeners: BTreeSet<Port>,
@@ -51,9 +50,9 @@ pub struct Endpoint {
     index: BTreeMap<(Port, Addr), StreamId>,
     pub(super) schedule: Schedule,
     /// Streams that were accepted and have ended lately, the latest first.
-    pub(super) ended: VecDeque<(Instant, Port, Addr)>,
+    pub(super) ended: VecDeque<Ended>,
     replays: Replays,
-    pub(super) refusals: VecDeque<Outgoing>,
+    pub(super) refusals: VecDeque<(Outgoing, Refusal)>,
     /// When the refusals sent so far would all have left at the limited rate.
     pub(super) refusals_drained: Instant,
     pub(super) stats: EndpointStats,
@@ -127,7 +126,8 @@ impl Endpoint {
         };
         self.schedule.peers.on_connected(remote.sid);
         self.stats.connected += 1;
-        Ok(self.open(now, Role::Initiator, local, remote))
+        let form = Form::of_initiator(&self.config, &mut self.rng);
+        Ok(self.open(now, Role::Initiator, form, local, remote))
     }
 
     /// The stream of this name, unless it has ended.
@@ -187,22 +187,20 @@ impl Endpoint {
             self.stats.not_encrypted += 1;
             return Err(DatagramError::NotEncrypted);
         }
-        let packet = match Repr::parse(&payload) {
-            Ok(packet) if payload.len() <= MAX_PACKET => packet.without_payload(),
-            _ => {
-                self.stats.malformed += 1;
-                return Err(DatagramError::Malformed);
-            }
+        let found = self.index.get(&(to, from)).copied();
+        let form = found.and_then(|id| self.slots.get(&id)).map(|slot| &slot.connection.form);
+        let packet = if payload.len() <= MAX_PACKET { Packet::parse(&mut payload, form).ok() } else { None };
+        let Some(packet) = packet else {
+            self.stats.malformed += 1;
+            return Err(DatagramError::Malformed);
         };
-        let known = fingerprint.filter(|_| packet.is_first());
+        let known = fingerprint.filter(|_| packet.opening().is_some());
         if known.is_some_and(|fingerprint| self.replays.contains(&from.sid, fingerprint)) {
             self.stats.replayed += 1;
             return Err(DatagramError::Replayed);
         }
-        // Not a slice: the first slice of a buffer allocates its reference count.
-        payload.advance(Repr::DATA_HEADER_LEN.min(payload.len()));
-        let id = match self.index.get(&(to, from)) {
-            Some(id) => Ok(*id),
+        let id = match found {
+            Some(id) => Ok(id),
             None => self.accept(now, from, to, &packet),
         };
         if let Some(fingerprint) = known {
@@ -216,10 +214,17 @@ impl Endpoint {
         } else {
             0
         };
-        slot.connection.handle_packet(now, &packet, payload, memory);
+        let verdict = slot.connection.handle_packet(now, &packet, payload, memory);
         self.schedule.settle(id, slot);
         self.remove_if_dead(id);
-        Ok(())
+        if verdict != Verdict::Foreign {
+            return Ok(());
+        }
+        self.stats.unknown += 1;
+        if let Some(refusal) = packet.refusal() {
+            self.refuse(now, Outgoing { from: to, to: from }, refusal);
+        }
+        Err(DatagramError::UnknownStream)
     }
 
     /// Does what is due. Early or twice, it does nothing.
@@ -260,9 +265,12 @@ impl Endpoint {
     ) -> Option<Outgoing> {
         buffer.clear();
         let now = self.schedule.advance(now);
-        if self.refusals.front().is_some_and(|refusal| has_room(refusal.from, refusal.to.sid)) {
-            Repr::Stop.emit(buffer);
-            return self.refusals.pop_front();
+        if let Some((outgoing, refusal)) = self.refusals.front().copied()
+            && has_room(outgoing.from, outgoing.to.sid)
+        {
+            self.refusals.pop_front();
+            refusal.emit(buffer);
+            return Some(outgoing);
         }
         let turns = self.schedule.ready().len();
         for _ in 0..turns {
@@ -328,14 +336,14 @@ impl Endpoint {
     /// Whether [`Endpoint::poll_transmit_if`] would return something.
     pub(crate) fn has_transmit(&self, has_room: impl Fn(Port, Sid) -> bool) -> bool {
         let mut ready = self.schedule.ready().filter_map(|id| self.slots.get(&id));
-        self.refusals.front().is_some_and(|refusal| has_room(refusal.from, refusal.to.sid))
+        self.refusals.front().is_some_and(|(refusal, _)| has_room(refusal.from, refusal.to.sid))
             || ready.any(|slot| has_room(slot.connection.local, slot.connection.peer.sid))
     }
 
-    pub(super) fn open(&mut self, now: Instant, role: Role, local: Port, peer: Addr) -> StreamId {
+    pub(super) fn open(&mut self, now: Instant, role: Role, form: Form, local: Port, peer: Addr) -> StreamId {
         let id = StreamId(self.next_id);
         self.next_id += 1;
-        let connection = Connection::new(now, role, local, peer, &self.config);
+        let connection = Connection::new(now, role, form, local, peer, &self.config);
         let mut slot = Slot::new(connection, role == Role::Listener);
         self.schedule.settle(id, &mut slot);
         self.slots.insert(id, slot);
@@ -352,7 +360,8 @@ impl Endpoint {
             let (local, peer) = (slot.connection.local, slot.connection.peer);
             if slot.connection.role == Role::Listener {
                 self.ended.truncate(self.config.max_streams.saturating_mul(ENDED_EACH));
-                self.ended.push_front((self.schedule.now, local, peer));
+                let offer = slot.connection.form.offer();
+                self.ended.push_front(Ended { at: self.schedule.now, local, peer, offer });
             }
             self.index.remove(&(local, peer));
             self.slots.remove(&id);

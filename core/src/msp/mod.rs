@@ -17,6 +17,7 @@ mod connection;
 mod endpoint;
 mod event;
 mod first_message;
+mod form;
 mod peers;
 pub(crate) mod receive;
 mod replay;

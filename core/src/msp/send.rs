@@ -13,7 +13,7 @@
 use super::MAX_MESSAGE;
 use super::receive::MESSAGE_OVERHEAD;
 use crate::path::RoundTrip;
-use crate::{Instant, Seq, Seq16};
+use crate::{Instant, Seq};
 use alloc::collections::VecDeque;
 use bytes::Bytes;
 use core::time::Duration;
@@ -215,11 +215,6 @@ impl SendBuffer {
     /// sent, unless it was, while there is doubt about a message before it.
     pub(crate) const fn hold_shutdown(&mut self) {
         self.holds_shutdown = true;
-    }
-
-    /// The number whose lower half an acknowledgment has.
-    pub(crate) const fn expand(&self, ack: Seq16) -> Seq {
-        self.base.nearest(ack)
     }
 
     /// Whether `ack` may come after those before it: neither old, nor of what was never sent.

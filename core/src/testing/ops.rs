@@ -145,6 +145,7 @@ impl World {
         let config = Config {
             send_window: [1, 2, 8, 256][usize::from(shape & 3)],
             receive_window: [1, 4, 32, 512][usize::from(shape >> 2 & 3)],
+            extended: shape >> 6 & 1 == 0,
             ..Config::default()
         };
         let has_nodes = shape >> 4 & 3 == 0;

@@ -15,8 +15,10 @@ use smallvec::SmallVec;
 const SHUTDOWN: u8 = 0x01;
 /// The connection with this tag does not exist at the sender.
 const STOP: u8 = 0x08;
-/// Set in every extended packet, and in offers of the extension.
-pub(super) const EXTENDED: u8 = 0x10;
+/// Set in every extended packet, and in offers.
+const EXTENDED: u8 = 0x10;
+/// Of the reference wire, in offers only.
+const FIRST: u8 = 0x04;
 
 const SETTINGS: u8 = 0x01;
 const TIME: u8 = 0x02;
@@ -41,6 +43,36 @@ pub mod feature {
     pub const TIME: u8 = 0x04;
     /// There are messages of more than 1024 bytes, parts and probes.
     pub const LARGE: u8 = 0x08;
+}
+
+/// What an initiator puts into packets of the reference wire that have FIRST and no acknowledgment, as all of its packets
+/// before it has heard the peer: it offers to speak in extended packets. A reference daemon ignores it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer {
+    /// Random, the same in all offers of a connection.
+    pub nonce: u16,
+}
+
+impl Offer {
+    /// The offer in a packet of the reference wire.
+    #[must_use]
+    pub fn parse(packet: &[u8]) -> Option<Self> {
+        let (flags, nonce) =
+            packet.split_first().and_then(|(flags, rest)| Some((flags, rest.first_chunk()?)))?;
+        let offers = flags & !SHUTDOWN == FIRST | EXTENDED;
+        offers.then_some(Self { nonce: u16::from_le_bytes(*nonce) })
+    }
+
+    /// Puts the offer into a packet of the reference wire that can hold one.
+    pub fn mark(self, packet: &mut [u8]) {
+        if let Some((flags, rest)) = packet.split_first_mut()
+            && *flags & !SHUTDOWN == FIRST
+            && let Some(nonce) = rest.first_chunk_mut()
+        {
+            *flags |= EXTENDED;
+            *nonce = self.nonce.to_le_bytes();
+        }
+    }
 }
 
 /// What an end tells about itself until it knows that the other has received it.
@@ -195,6 +227,21 @@ impl<'a> Repr<'a> {
     #[must_use]
     pub const fn new(tag: Tag, body: Body<'a>) -> Self {
         Self { tag, settings: None, time: None, acknowledgment: None, prompt: false, body }
+    }
+
+    /// The same packet with an empty message, which borrows nothing, and how many bytes the message has.
+    #[must_use]
+    pub fn split(self) -> (Repr<'static>, usize) {
+        let Self { tag, settings, time, acknowledgment, prompt, body } = self;
+        let (body, length) = match body {
+            Body::Stop => (Body::Stop, 0),
+            Body::Empty => (Body::Empty, 0),
+            Body::Probe(padding) => (Body::Probe(padding), 0),
+            Body::Data(Data { seq, shutdown, part, payload }) => {
+                (Body::Data(Data { seq, shutdown, part, payload: &[] }), payload.len())
+            }
+        };
+        (Repr { tag, settings, time, acknowledgment, prompt, body }, length)
     }
 
     /// Reads a packet.

@@ -91,3 +91,28 @@ fn ranges_allocate_nothing() {
     (0..Acknowledgment::MAX_RANGES).for_each(|_| ranges.push(Range { missing: 1, received: 1 }));
     assert!(!ranges.spilled());
 }
+
+#[test]
+fn offers_are_in_packets_that_the_reference_wire_reads_without_them() {
+    use crate::wire::msp;
+    let example = b"\x14\x34\x12\x00\x00hi\n";
+    let first = true;
+    let data = msp::Repr::Data { first, ack: None, seq: crate::Seq16(0), shutdown: false, payload: b"hi\n" };
+    let mut packet = Vec::new();
+    data.emit(&mut packet);
+    assert_eq!(Offer::parse(&packet), None);
+    Offer { nonce: 0x1234 }.mark(&mut packet);
+    assert_eq!(packet, example);
+    assert_eq!(Offer::parse(&packet), Some(Offer { nonce: 0x1234 }));
+    assert_eq!(msp::Repr::parse(&packet), Ok(data));
+    let others: [&[u8]; 7] =
+        [b"", b"\x14", b"\x14\0", b"\x04\xff\xff", b"\x00\xff\xff", b"\x16\0\0", b"\x1c\0\0"];
+    for other in others {
+        assert_eq!(Offer::parse(other), None);
+    }
+    for packet in [&b""[..], b"\x04", b"\x00\xff\xff", b"\x02\0\0", b"\x08"] {
+        let mut marked = packet.to_vec();
+        Offer { nonce: 1 }.mark(&mut marked);
+        assert_eq!(marked, packet, "it has no place for one");
+    }
+}

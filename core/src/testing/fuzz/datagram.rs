@@ -2,6 +2,7 @@
 
 use super::Input;
 use crate::msp::{Config, Endpoint, Event, MAX_MESSAGE, StreamId};
+use crate::wire::extended::{self, Offer};
 use crate::wire::msp::Repr;
 use crate::{Addr, Datagram, Instant, Port, Protection, Sid};
 use alloc::vec::Vec;
@@ -9,6 +10,8 @@ use bytes::Bytes;
 use core::time::Duration;
 
 const LISTENING: u16 = 512;
+/// What fits into a datagram on every way.
+const LONGEST_EXTENDED: usize = 1041;
 /// More than this in answer to one packet is no answer.
 const MANY: usize = 10_000;
 
@@ -28,6 +31,7 @@ pub fn datagram(input: &[u8]) {
         now: Instant::from_millis(1000),
         peer: Addr::new(Sid::new([3; 32]), 600.into()),
         local: LISTENING.into(),
+        sent: Vec::new(),
         streams: Vec::new(),
         buffer: Vec::new(),
     };
@@ -41,8 +45,9 @@ struct State {
     endpoint: Endpoint,
     now: Instant,
     peer: Addr,
-    /// The last port that a packet came from.
+    /// The last port that a packet came from, and how the packet began.
     local: Port,
+    sent: Vec<u8>,
     streams: Vec<StreamId>,
     buffer: Vec<u8>,
 }
@@ -58,7 +63,11 @@ impl State {
         match operation & 0x0f {
             0..4 => {
                 let to = if choice & 1 == 0 { LISTENING.into() } else { self.local };
-                let payload = Bytes::copy_from_slice(input.slice()?);
+                let mut payload = input.slice()?.to_vec();
+                if choice & 2 != 0 {
+                    self.fit(&mut payload);
+                }
+                let payload = Bytes::from(payload);
                 // Why it was ignored is for counters only.
                 let _ = self
                     .endpoint
@@ -96,6 +105,24 @@ impl State {
         Some(())
     }
 
+    /// Makes a packet one of the connection that was sent on last: with its tag, and the answer to its offer.
+    fn fit(&self, packet: &mut [u8]) {
+        let tag = match (extended::Repr::parse(&self.sent), Offer::parse(&self.sent)) {
+            (Ok(repr), _) => repr.tag.0.get().to_le_bytes(),
+            (_, Some(Offer { nonce })) => {
+                if let Some(settings) = packet.get_mut(6..8) {
+                    settings.copy_from_slice(&nonce.to_le_bytes());
+                }
+                [1; 4]
+            }
+            _ => return,
+        };
+        if let Some([flags, rest @ ..]) = packet.get_mut(..5) {
+            *flags = 0x10 | *flags & 0x09;
+            rest.copy_from_slice(&tag);
+        }
+    }
+
     /// The peer is silent from now on; the user reads what there is.
     fn end(&mut self) {
         let end = self.now + Duration::from_secs(60);
@@ -118,7 +145,10 @@ impl State {
         while let Some(outgoing) = self.endpoint.poll_transmit(self.now, &mut self.buffer) {
             let packet = Repr::parse(&self.buffer);
             let good = matches!(packet, Ok(Repr::Stop | Repr::Ack { .. } | Repr::Data { .. }));
-            assert!(good && self.buffer.len() <= Repr::DATA_HEADER_LEN + MAX_MESSAGE, "sent {packet:?}");
+            let is_extended = extended::Repr::parse(&self.buffer).is_ok();
+            let most = if is_extended { LONGEST_EXTENDED } else { Repr::DATA_HEADER_LEN + MAX_MESSAGE };
+            assert!((good || is_extended) && self.buffer.len() <= most, "sent {packet:?}");
+            self.sent.clone_from(&self.buffer);
             assert_eq!(outgoing.to.sid, self.peer.sid);
             self.local = outgoing.from;
             taken += 1;

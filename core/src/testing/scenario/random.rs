@@ -37,6 +37,7 @@ impl Scenario {
         let config = &mut scenario.config;
         config.send_window = [1, 2, 5, 16, 256][r.below(5) as usize];
         config.receive_window = [1, 4, 64, 512][r.below(4) as usize];
+        config.extended = r.below(4) > 0;
         if rough {
             scenario.weather = Weather::Rough;
             scenario.duration = Duration::from_millis(1000 + r.below(40_000));

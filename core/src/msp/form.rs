@@ -1,0 +1,282 @@
+//! Which of the two wires a connection speaks, and how it came to that (`docs/msp-extensions.md` section 1).
+
+use super::Config;
+use super::connection::Role;
+use super::receive::ReceiveBuffer;
+use super::send::SendBuffer;
+use crate::wire::DecodeError;
+use crate::wire::extended::{self, Acknowledgment, Body, Data, Offer, Settings, Tag};
+use crate::wire::msp;
+use crate::{Rng, Seq};
+use alloc::vec::Vec;
+use bytes::{Buf, Bytes};
+use core::num::NonZeroU32;
+
+/// The longest packet that every path carries: what a node sends over several hops with whole addresses and the longest
+/// ports (`spec/30` section 9). A message of 1024 bytes leaves room for settings, but not for an acknowledgment.
+const MAX_PACKET_SENT: usize = 1041;
+/// The longest message that is taken from the wire.
+const MAX_MESSAGE_TAKEN: u16 = 1195;
+
+/// A packet as it came, without its message.
+#[derive(Debug)]
+pub(crate) enum Packet {
+    /// Of the reference wire.
+    Plain(msp::Repr<'static>, Option<Offer>),
+    Extended(extended::Repr<'static>),
+}
+
+impl Packet {
+    /// Reads a packet and leaves only its message in `payload`. `form` is that of the connection, if there is one.
+    pub(super) fn parse(payload: &mut Bytes, form: Option<&Form>) -> Result<Self, DecodeError> {
+        let offer = Offer::parse(payload);
+        let may_be_extended = offer.is_none() && !matches!(form, Some(Form::Plain));
+        if may_be_extended && let Ok(repr) = extended::Repr::parse(payload) {
+            let (repr, length) = repr.split();
+            // Not a slice: the first slice of a buffer allocates its reference count.
+            payload.advance(payload.len() - length);
+            return Ok(Self::Extended(repr));
+        }
+        let repr = msp::Repr::parse(payload)?.without_payload();
+        payload.advance(msp::Repr::DATA_HEADER_LEN.min(payload.len()));
+        Ok(Self::Plain(repr, offer))
+    }
+}
+
+/// What a packet says, in either form.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Incoming {
+    /// The peer has not heard from here.
+    pub(crate) first: bool,
+    /// The last message that the peer has consumed.
+    pub(crate) ack: Option<Seq>,
+    pub(crate) content: Content,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    Stop,
+    /// Too short even for an acknowledgment.
+    Bare,
+    Empty,
+    Data {
+        seq: Seq,
+        shutdown: bool,
+    },
+}
+
+impl Packet {
+    /// The offer of a packet that can open a connection, `None` if it is no such packet.
+    pub(super) fn opening(&self) -> Option<Option<Offer>> {
+        match self {
+            Self::Plain(repr, offer) if repr.is_first() => Some(*offer),
+            _ => None,
+        }
+    }
+
+    /// How to tell its sender that there is no such connection. Answering a STOP would never end.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Plain(msp::Repr::Stop, _) | Self::Extended(extended::Repr { body: Body::Stop, .. }) => None,
+            Self::Plain(..) => Some(Refusal::Plain),
+            Self::Extended(repr) => Some(Refusal::Extended(repr.tag)),
+        }
+    }
+
+    /// The same with whole sequence numbers: those of the reference wire are near what the two buffers wait for.
+    pub(super) fn expand(&self, send: &SendBuffer, receive: &ReceiveBuffer) -> Incoming {
+        let repr = match self {
+            Self::Extended(repr) => {
+                let ack = repr.acknowledgment.as_ref().map(|(acknowledgment, _)| acknowledgment.consumed);
+                let content = match repr.body {
+                    Body::Stop => Content::Stop,
+                    Body::Empty | Body::Probe(_) => Content::Empty,
+                    Body::Data(Data { seq, shutdown, .. }) => Content::Data { seq, shutdown },
+                };
+                return Incoming { first: false, ack, content };
+            }
+            Self::Plain(repr, _) => repr,
+        };
+        let (ack, content) = match *repr {
+            msp::Repr::Stop => (None, Content::Stop),
+            msp::Repr::Bare { .. } => (None, Content::Bare),
+            msp::Repr::Ack { ack, .. } => (ack, Content::Empty),
+            msp::Repr::Data { ack, seq, shutdown, .. } => {
+                (ack, Content::Data { seq: receive.ack().nearest(seq), shutdown })
+            }
+        };
+        Incoming { first: repr.is_first(), ack: ack.map(|ack| send.base().nearest(ack)), content }
+    }
+}
+
+/// What one end says in its packets.
+#[derive(Debug)]
+pub(crate) enum Form {
+    /// The reference wire.
+    Plain,
+    /// The reference wire with an offer, until the peer has answered.
+    Offering(Offer),
+    /// Extended packets.
+    Extended(Agreement),
+}
+
+/// What the two ends have agreed on.
+#[derive(Debug)]
+pub(crate) struct Agreement {
+    tag: Tag,
+    offer: Offer,
+    /// Whether the peer is known to have our settings.
+    introduced: bool,
+}
+
+/// A segment to put on the wire.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Segment<'a> {
+    pub(crate) seq: Seq,
+    pub(crate) shutdown: bool,
+    pub(crate) payload: &'a [u8],
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is one of this connection.
+    Taken,
+    /// It is not.
+    Foreign,
+    /// It belongs to another connection that has begun between the same ports.
+    Superseded,
+}
+
+/// How to tell a peer that there is no such connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Plain,
+    Extended(Tag),
+}
+
+impl Form {
+    /// That of a connection which is opened here.
+    pub(super) fn of_initiator(config: &Config, rng: &mut Rng) -> Self {
+        if config.extended { Self::Offering(Offer { nonce: rng.below(1 << 16) as u16 }) } else { Self::Plain }
+    }
+
+    /// That of a connection which a packet opens.
+    pub(super) fn of_listener(config: &Config, offer: Option<Offer>, rng: &mut Rng) -> Self {
+        match offer.filter(|_| config.extended) {
+            Some(offer) => {
+                let tag = Tag(NonZeroU32::MIN.saturating_add(rng.below(u64::from(u32::MAX)) as u32));
+                Self::Extended(Agreement { tag, offer, introduced: false })
+            }
+            None => Self::Plain,
+        }
+    }
+
+    /// The offer that the connection began with.
+    pub(super) const fn offer(&self) -> Option<Offer> {
+        match self {
+            Self::Plain => None,
+            Self::Offering(offer) | Self::Extended(Agreement { offer, .. }) => Some(*offer),
+        }
+    }
+
+    /// Whether every packet names its connection.
+    pub(super) const fn is_tagged(&self) -> bool {
+        matches!(self, Self::Extended(_))
+    }
+
+    /// How the peer is told that this connection does not exist any more.
+    pub(super) const fn refusal(&self) -> Refusal {
+        match self {
+            Self::Plain | Self::Offering(_) => Refusal::Plain,
+            Self::Extended(agreement) => Refusal::Extended(agreement.tag),
+        }
+    }
+
+    /// Takes note of a packet from the peer, which may settle the form.
+    pub(super) fn on_packet(&mut self, role: Role, packet: &Packet) -> Verdict {
+        match (packet, &mut *self) {
+            (Packet::Extended(repr), Self::Offering(offer)) => {
+                if repr.settings.is_none_or(|settings| settings.nonce != offer.nonce) {
+                    return Verdict::Foreign;
+                }
+                let (tag, offer) = (repr.tag, *offer);
+                *self = Self::Extended(Agreement { tag, offer, introduced: false });
+                Verdict::Taken
+            }
+            (Packet::Extended(repr), Self::Extended(agreement)) if agreement.tag == repr.tag => {
+                // A listener introduces itself until it hears its tag, an initiator until the listener does not.
+                agreement.introduced |= role == Role::Listener || repr.settings.is_none();
+                Verdict::Taken
+            }
+            (Packet::Plain(_, Some(offer)), Self::Extended(agreement)) => {
+                if agreement.offer == *offer {
+                    Verdict::Taken
+                } else {
+                    Verdict::Superseded
+                }
+            }
+            (Packet::Plain(..), Self::Offering(_)) => {
+                *self = Self::Plain;
+                Verdict::Taken
+            }
+            (Packet::Plain(..), Self::Plain) => Verdict::Taken,
+            (Packet::Plain(..) | Packet::Extended(_), Self::Extended(_))
+            | (Packet::Extended(_), Self::Plain) => Verdict::Foreign,
+        }
+    }
+
+    /// Appends a packet. `first` says that the peer has not been heard yet; `ack` is the last message that was
+    /// consumed, if that is to be told. False if there was no room for that.
+    pub(super) fn emit(
+        &self,
+        first: bool,
+        ack: Option<Seq>,
+        data: Option<Segment<'_>>,
+        buffer: &mut Vec<u8>,
+    ) -> bool {
+        let start = buffer.len();
+        if let Self::Extended(agreement) = self {
+            let body = data.map_or(Body::Empty, |Segment { seq, shutdown, payload }| {
+                Body::Data(Data { seq, shutdown, part: None, payload })
+            });
+            let mut repr =
+                extended::Repr { settings: agreement.settings(), ..extended::Repr::new(agreement.tag, body) };
+            let (window, ranges) = (Acknowledgment::NO_LIMIT, extended::Ranges::new());
+            repr.acknowledgment = ack.map(|consumed| (Acknowledgment { consumed, window, ranges }, None));
+            let fits = repr.buffer_len() <= MAX_PACKET_SENT;
+            if !fits {
+                repr.acknowledgment = None;
+            }
+            repr.emit(buffer);
+            return fits;
+        }
+        let ack = ack.map(Seq::lower);
+        match data {
+            None => msp::Repr::Ack { first, ack }.emit(buffer),
+            Some(Segment { seq, shutdown, payload }) => {
+                msp::Repr::Data { first, ack, seq: seq.lower(), shutdown, payload }.emit(buffer);
+            }
+        }
+        if let (Self::Offering(offer), Some(packet)) = (self, buffer.get_mut(start..)) {
+            offer.mark(packet);
+        }
+        true
+    }
+}
+
+impl Agreement {
+    fn settings(&self) -> Option<Settings> {
+        let settings = Settings { nonce: self.offer.nonce, features: 0, max_message: MAX_MESSAGE_TAKEN };
+        (!self.introduced).then_some(settings)
+    }
+}
+
+impl Refusal {
+    pub(super) fn emit(self, buffer: &mut Vec<u8>) {
+        match self {
+            Self::Plain => msp::Repr::Stop.emit(buffer),
+            Self::Extended(tag) => extended::Repr::new(tag, Body::Stop).emit(buffer),
+        }
+    }
+}

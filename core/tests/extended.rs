@@ -1,0 +1,230 @@
+//! Two ends that agree on extended packets, or do not (`docs/msp-extensions.md`).
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use bytes::Bytes;
+use core::time::Duration;
+use msp_core::msp::{CloseReason, Config, DatagramError, Endpoint, Event, StreamId};
+use msp_core::testing::{Pair, Side, seed};
+use msp_core::wire::extended::{Body, Offer, Repr, Tag};
+use msp_core::wire::msp;
+use msp_core::{Addr, Datagram, Protection};
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Two ends of which each may want extended packets, with a message from A to B and an answer.
+fn pair(number: u64, extended: [bool; 2]) -> (Pair, StreamId, StreamId) {
+    let mut pair = Pair::new(seed(number), |link| link.delay(ms(10)));
+    for (end, extended) in pair.ends.iter_mut().zip(extended) {
+        let mut config = Config::default();
+        config.extended = extended;
+        *end = Endpoint::new(config, [number as u8 + u8::from(extended); 32]);
+    }
+    pair.ends[1].listen(Pair::PORT.into()).unwrap();
+    pair.record = true;
+    let a = pair.connect();
+    send(&mut pair, Side::A, a, b"hello");
+    pair.run(ms(100));
+    let b = pair.accepted().unwrap();
+    send(&mut pair, Side::B, b, b"answer");
+    pair.run(ms(100));
+    pair.drain(Side::A);
+    pair.drain(Side::B);
+    assert_eq!((&pair.received[1][&b][..], &pair.received[0][&a][..]), (&b"hello"[..], &b"answer"[..]));
+    pair.run(ms(100));
+    (pair, a, b)
+}
+
+fn send(pair: &mut Pair, side: Side, stream: StreamId, message: &'static [u8]) {
+    let now = pair.now;
+    pair.stream(side, stream).send(now, Bytes::from_static(message)).unwrap();
+}
+
+/// What a packet of the transcript is.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Offer(Offer),
+    Plain,
+    Extended(Tag),
+}
+
+fn kind(packet: &[u8]) -> Kind {
+    match (Offer::parse(packet), Repr::parse(packet)) {
+        (Some(offer), _) => Kind::Offer(offer),
+        (None, Ok(repr)) => Kind::Extended(repr.tag),
+        (None, Err(_)) => Kind::Plain,
+    }
+}
+
+fn kinds(pair: &Pair, side: Side) -> Vec<Kind> {
+    pair.transcript.iter().filter(|(from, _)| *from == side).map(|(_, packet)| kind(packet)).collect()
+}
+
+/// A packet to one side, as if from the other.
+fn deliver(pair: &mut Pair, to: Side, port: msp_core::Port, packet: &[u8]) -> Result<(), DatagramError> {
+    let (from, to_port) = match to {
+        Side::A => (Pair::address(), port),
+        Side::B => (Addr::new(Side::A.sid(), port), Pair::PORT.into()),
+    };
+    let datagram = Datagram::new(from, to_port, Protection::Encrypted, Bytes::copy_from_slice(packet));
+    let result = pair.ends[to as usize].handle_datagram(pair.now, datagram);
+    pair.run(ms(100));
+    result
+}
+
+fn emit(repr: &Repr<'_>) -> Vec<u8> {
+    let mut packet = Vec::new();
+    repr.emit(&mut packet);
+    packet
+}
+
+#[test]
+fn both_agree_in_the_first_packets() {
+    let (mut pair, a, b) = pair(1, [true, true]);
+    for (side, stream) in [(Side::B, b), (Side::A, a)] {
+        send(&mut pair, side, stream, b"more");
+        pair.run(ms(100));
+    }
+    let (client, server) = (kinds(&pair, Side::A), kinds(&pair, Side::B));
+    let Kind::Extended(tag) = server[0] else { panic!("{server:?}") };
+    assert!(matches!(client[0], Kind::Offer(_)), "{client:?}");
+    assert!(client[1..].iter().all(|kind| *kind == Kind::Extended(tag)), "{client:?}");
+    assert!(server.iter().all(|kind| *kind == Kind::Extended(tag)), "{server:?}");
+    // Settings are sent until they have arrived, and then no more.
+    let settings = pair
+        .transcript
+        .iter()
+        .filter_map(|(side, packet)| Repr::parse(packet).ok().map(|repr| (*side, repr.settings.is_some())));
+    let settings: Vec<_> = settings.collect();
+    for side in [Side::A, Side::B] {
+        let told: Vec<bool> = settings.iter().filter(|(from, _)| *from == side).map(|(_, it)| *it).collect();
+        assert!(told[0] && !told[told.len() - 1] && told.is_sorted_by(|a, b| a >= b), "{side:?} {told:?}");
+    }
+}
+
+#[test]
+fn who_does_not_want_them_notices_nothing() {
+    for (number, extended) in [(2, [true, false]), (3, [false, true]), (4, [false, false])] {
+        let (pair, ..) = pair(number, extended);
+        let (client, server) = (kinds(&pair, Side::A), kinds(&pair, Side::B));
+        assert_eq!(matches!(client[0], Kind::Offer(_)), extended[0]);
+        assert!(client[1..].iter().chain(&server).all(|kind| *kind == Kind::Plain), "{client:?} {server:?}");
+        let flags = |packet: &(Side, Vec<u8>)| packet.1[0];
+        assert!(pair.transcript.iter().skip(1).map(flags).all(|flags| flags & 0xf0 == 0));
+    }
+}
+
+#[test]
+fn packets_without_the_tag_change_nothing() {
+    let (mut pair, a, b) = pair(5, [true, true]);
+    let port = pair.stream(Side::B, b).peer().port;
+    let other = Tag(core::num::NonZeroU32::new(7).unwrap());
+    let plain = |repr: msp::Repr<'_>| {
+        let mut packet = Vec::new();
+        repr.emit(&mut packet);
+        packet
+    };
+    let foreign = [
+        emit(&Repr::new(other, Body::Stop)),
+        emit(&Repr::new(other, Body::Empty)),
+        plain(msp::Repr::Stop),
+        plain(msp::Repr::Ack { first: false, ack: Some(msp_core::Seq16(0)) }),
+        plain(msp::Repr::Data {
+            first: false,
+            ack: None,
+            seq: msp_core::Seq16(1),
+            shutdown: true,
+            payload: b"forged",
+        }),
+    ];
+    for (side, packet) in [Side::A, Side::B].iter().flat_map(|side| foreign.iter().map(move |it| (*side, it)))
+    {
+        assert_eq!(deliver(&mut pair, side, port, packet), Err(DatagramError::UnknownStream), "{packet:?}");
+    }
+    assert_eq!((pair.close_reason(Side::A, a), pair.close_reason(Side::B, b)), (None, None));
+    send(&mut pair, Side::A, a, b" more");
+    pair.run(ms(100));
+    pair.drain(Side::B);
+    assert_eq!(pair.received[1][&b], b"hello more");
+}
+
+#[test]
+fn a_stop_with_the_tag_ends_the_stream() {
+    let (mut pair, a, b) = pair(6, [true, true]);
+    let port = pair.stream(Side::B, b).peer().port;
+    let Some(Kind::Extended(tag)) = kinds(&pair, Side::B).pop() else { panic!("no tag") };
+    assert_eq!(deliver(&mut pair, Side::A, port, &emit(&Repr::new(tag, Body::Stop))), Ok(()));
+    assert_eq!(pair.close_reason(Side::A, a), Some(CloseReason::PeerReset));
+}
+
+#[test]
+fn a_listener_that_was_started_again_says_so_within_a_round_trip() {
+    let (mut pair, a, _) = pair(7, [true, true]);
+    pair.ends[1] = Endpoint::new(Config::default(), [77; 32]);
+    pair.ends[1].listen(Pair::PORT.into()).unwrap();
+    send(&mut pair, Side::A, a, b"more");
+    pair.run(ms(25));
+    assert_eq!(pair.close_reason(Side::A, a), Some(CloseReason::PeerReset));
+}
+
+/// Even if it has taken a late copy of the offer for a new connection.
+#[test]
+fn a_listener_that_has_accepted_an_old_offer_once_more_gives_it_up() {
+    let (mut pair, a, b) = pair(8, [true, true]);
+    let port = pair.stream(Side::B, b).peer().port;
+    pair.ends[1] = Endpoint::new(Config::default(), [78; 32]);
+    pair.ends[1].listen(Pair::PORT.into()).unwrap();
+    pair.events[1].clear();
+    let offer = pair.transcript[0].1.clone();
+    assert_eq!(deliver(&mut pair, Side::B, port, &offer), Ok(()));
+    let again = pair.accepted().unwrap();
+    pair.drain(Side::B);
+    pair.run(ms(100));
+    assert_eq!(pair.close_reason(Side::B, again), Some(CloseReason::PeerReset), "A knows no such connection");
+    send(&mut pair, Side::A, a, b"more");
+    pair.run(ms(100));
+    assert_eq!(pair.close_reason(Side::A, a), Some(CloseReason::PeerReset));
+}
+
+#[test]
+fn a_new_initiator_with_the_same_port_takes_the_place_of_the_old_one() {
+    let (mut pair, _, b) = pair(9, [true, true]);
+    let port = pair.stream(Side::B, b).peer().port;
+    pair.links[1].set_blackout(true); // A is another one by now
+    let packet = |nonce| {
+        let mut packet = b"\x04\xff\xff\0\0new".to_vec();
+        Offer { nonce }.mark(&mut packet);
+        packet
+    };
+    let Kind::Offer(old) = kind(&pair.transcript[0].1) else { panic!("no offer") };
+    let _ = deliver(&mut pair, Side::B, port, &packet(old.nonce));
+    assert_eq!(pair.close_reason(Side::B, b), None, "a copy");
+    let _ = deliver(&mut pair, Side::B, port, &packet(old.nonce ^ 1));
+    assert_eq!(pair.close_reason(Side::B, b), Some(CloseReason::PeerRestarted));
+    pair.run(ms(1000));
+    pair.events[1].clear();
+    assert_eq!(deliver(&mut pair, Side::B, port, &packet(old.nonce ^ 1)), Ok(()));
+    let new = pair.accepted().unwrap();
+    pair.drain(Side::B);
+    assert_eq!(pair.received[1][&new], b"new");
+    assert!(pair.events[1].iter().all(|event| !matches!(event, Event::Closed { .. })));
+}
+
+/// A full message leaves no room for an acknowledgment; both are told all the same.
+#[test]
+fn the_largest_messages_go_both_ways_at_once() {
+    let (mut pair, a, b) = pair(10, [true, true]);
+    for _ in 0..20 {
+        for (side, stream) in [(Side::A, a), (Side::B, b)] {
+            send(&mut pair, side, stream, &[7; msp_core::msp::MAX_MESSAGE]);
+        }
+        pair.run(ms(50));
+        pair.drain(Side::A);
+        pair.drain(Side::B);
+    }
+    pair.run(ms(100));
+    assert_eq!(pair.stream(Side::A, a).unacknowledged(), 0);
+    assert_eq!(pair.stream(Side::A, a).stats().retransmitted, 0);
+    assert!(pair.transcript.iter().all(|(_, packet)| packet.len() <= 1041));
+}
