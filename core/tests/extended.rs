@@ -126,7 +126,7 @@ fn packets_without_the_tag_change_nothing() {
         packet
     };
     let foreign = [
-        emit(&Repr::new(other, Body::Stop)),
+        emit(&Repr::new(other, Body::Stop { nonce: None })),
         emit(&Repr::new(other, Body::Empty)),
         plain(msp::Repr::Stop),
         plain(msp::Repr::Ack { first: false, ack: Some(msp_core::Seq16(0)) }),
@@ -154,8 +154,20 @@ fn a_stop_with_the_tag_ends_the_stream() {
     let (mut pair, a, b) = pair(6, [true, true]);
     let port = pair.stream(Side::B, b).peer().port;
     let Some(Kind::Extended(tag)) = kinds(&pair, Side::B).pop() else { panic!("no tag") };
-    assert_eq!(deliver(&mut pair, Side::A, port, &emit(&Repr::new(tag, Body::Stop))), Ok(()));
+    assert_eq!(deliver(&mut pair, Side::A, port, &emit(&Repr::new(tag, Body::Stop { nonce: None }))), Ok(()));
     assert_eq!(pair.close_reason(Side::A, a), Some(CloseReason::PeerReset));
+}
+
+#[test]
+fn a_listener_that_aborts_before_anything_else_refuses() {
+    let mut pair = Pair::new(seed(11), |link| link.delay(ms(10)));
+    let a = pair.connect();
+    send(&mut pair, Side::A, a, b"hello");
+    pair.run(ms(15));
+    let (b, now) = (pair.accepted().unwrap(), pair.now);
+    pair.stream(Side::B, b).reset(now);
+    pair.run(ms(15));
+    assert_eq!(pair.close_reason(Side::A, a), Some(CloseReason::Refused));
 }
 
 #[test]

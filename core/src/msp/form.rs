@@ -77,9 +77,10 @@ impl Packet {
     /// How to tell its sender that there is no such connection. Answering a STOP would never end.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         match self {
-            Self::Plain(msp::Repr::Stop, _) | Self::Extended(extended::Repr { body: Body::Stop, .. }) => None,
+            Self::Plain(msp::Repr::Stop, _)
+            | Self::Extended(extended::Repr { body: Body::Stop { .. }, .. }) => None,
             Self::Plain(..) => Some(Refusal::Plain),
-            Self::Extended(repr) => Some(Refusal::Extended(repr.tag)),
+            Self::Extended(repr) => Some(Refusal::Extended(repr.tag, None)),
         }
     }
 
@@ -89,7 +90,7 @@ impl Packet {
             Self::Extended(repr) => {
                 let ack = repr.acknowledgment.as_ref().map(|(acknowledgment, _)| acknowledgment.consumed);
                 let content = match repr.body {
-                    Body::Stop => Content::Stop,
+                    Body::Stop { .. } => Content::Stop,
                     Body::Empty | Body::Probe(_) => Content::Empty,
                     Body::Data(Data { seq, shutdown, .. }) => Content::Data { seq, shutdown },
                 };
@@ -152,7 +153,8 @@ pub(crate) enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Plain,
-    Extended(Tag),
+    /// With the number in the offer, if the peer may not know the tag.
+    Extended(Tag, Option<u16>),
 }
 
 impl Form {
@@ -186,10 +188,12 @@ impl Form {
     }
 
     /// How the peer is told that this connection does not exist any more.
-    pub(super) const fn refusal(&self) -> Refusal {
+    pub(super) fn refusal(&self) -> Refusal {
         match self {
             Self::Plain | Self::Offering(_) => Refusal::Plain,
-            Self::Extended(agreement) => Refusal::Extended(agreement.tag),
+            Self::Extended(agreement) => {
+                Refusal::Extended(agreement.tag, agreement.settings().map(|settings| settings.nonce))
+            }
         }
     }
 
@@ -197,7 +201,11 @@ impl Form {
     pub(super) fn on_packet(&mut self, role: Role, packet: &Packet) -> Verdict {
         match (packet, &mut *self) {
             (Packet::Extended(repr), Self::Offering(offer)) => {
-                if repr.settings.is_none_or(|settings| settings.nonce != offer.nonce) {
+                let answered = match repr.body {
+                    Body::Stop { nonce } => nonce,
+                    _ => repr.settings.map(|settings| settings.nonce),
+                };
+                if answered != Some(offer.nonce) {
                     return Verdict::Foreign;
                 }
                 let (tag, offer) = (repr.tag, *offer);
@@ -276,7 +284,7 @@ impl Refusal {
     pub(super) fn emit(self, buffer: &mut Vec<u8>) {
         match self {
             Self::Plain => msp::Repr::Stop.emit(buffer),
-            Self::Extended(tag) => extended::Repr::new(tag, Body::Stop).emit(buffer),
+            Self::Extended(tag, nonce) => extended::Repr::new(tag, Body::Stop { nonce }).emit(buffer),
         }
     }
 }

@@ -196,7 +196,10 @@ pub struct Data<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body<'a> {
     /// The connection does not exist (any more) at the sender. There are no blocks.
-    Stop,
+    Stop {
+        /// The number in the initiator's offer, from a listener whose settings may not have arrived.
+        nonce: Option<u16>,
+    },
     /// Nothing.
     Empty,
     /// A message.
@@ -234,7 +237,7 @@ impl<'a> Repr<'a> {
     pub fn split(self) -> (Repr<'static>, usize) {
         let Self { tag, settings, time, acknowledgment, prompt, body } = self;
         let (body, length) = match body {
-            Body::Stop => (Body::Stop, 0),
+            Body::Stop { nonce } => (Body::Stop { nonce }, 0),
             Body::Empty => (Body::Empty, 0),
             Body::Probe(padding) => (Body::Probe(padding), 0),
             Body::Data(Data { seq, shutdown, part, payload }) => {
@@ -257,7 +260,8 @@ impl<'a> Repr<'a> {
         }
         let tag = NonZeroU32::new(u32::from_le_bytes(reader.array()?)).ok_or(DecodeError::Invalid)?;
         if flags & STOP != 0 {
-            return Ok(Self::new(Tag(tag), Body::Stop));
+            let nonce = reader.array().ok().map(u16::from_le_bytes);
+            return Ok(Self::new(Tag(tag), Body::Stop { nonce }));
         }
         let blocks = reader.u8()?;
         let has = |block: u8| blocks & block != 0;
@@ -290,14 +294,15 @@ impl<'a> Repr<'a> {
     /// Appends the packet to `buffer`.
     pub fn emit(&self, buffer: &mut Vec<u8>) {
         let Self { tag, settings, time, acknowledgment, prompt, body } = self;
-        if matches!(body, Body::Stop) {
+        if let Body::Stop { nonce } = body {
             buffer.push(EXTENDED | STOP);
             buffer.extend_from_slice(&tag.0.get().to_le_bytes());
+            buffer.extend(nonce.iter().flat_map(|nonce| nonce.to_le_bytes()));
             return;
         }
         let flag = |set: bool, mask: u8| if set { mask } else { 0 };
         let (data, probe) = match body {
-            Body::Stop | Body::Empty => (None, None),
+            Body::Stop { .. } | Body::Empty => (None, None),
             Body::Data(data) => (Some(data), None),
             Body::Probe(padding) => (None, Some(*padding)),
         };
@@ -350,7 +355,7 @@ impl<'a> Repr<'a> {
             .as_ref()
             .map_or(0, |(acknowledgment, echo)| acknowledgment.buffer_len() + optional(echo.is_some(), 3));
         let body = match body {
-            Body::Stop => return 5,
+            Body::Stop { nonce } => return 5 + optional(nonce.is_some(), 2),
             Body::Empty => 0,
             Body::Data(data) => 4 + data.payload.len() + optional(data.part.is_some(), 4),
             Body::Probe(padding) => *padding,

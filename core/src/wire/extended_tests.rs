@@ -24,7 +24,8 @@ fn the_examples_of_the_specification_read_and_write_the_same() {
         Repr::new(TAG, data(7, true, None, b"")),
         Repr::new(TAG, data(8, false, Some(Part { offset: 1000, length: 1383 }), b"tail")),
         Repr::new(TAG, Body::Probe(8)),
-        Repr::new(TAG, Body::Stop),
+        Repr::new(TAG, Body::Stop { nonce: None }),
+        Repr::new(TAG, Body::Stop { nonce: Some(0x1234) }),
     ];
     let examples = examples();
     assert_eq!(examples.len(), meant.len());
