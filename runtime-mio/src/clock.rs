@@ -12,6 +12,6 @@ impl Clock {
     }
 
     pub(crate) fn now(self) -> Instant {
-        Instant::from_micros(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX))
+        Instant::ZERO + self.0.elapsed()
     }
 }
