@@ -51,8 +51,11 @@ pub(crate) fn run(command: args::Connect, options: &Options) -> Result<(), Failu
 fn find(name: &ServiceName, wanted: Wanted, runtime: Runtime) -> Result<Option<(Addr, Runtime)>, Failure> {
     let pattern =
         name.as_str().parse().map_err(|error: ParseServiceError| Failure::new(Status::Usage, error))?;
+    let mut config = FindConfig::new(pattern);
+    config.time = SEARCH_TIME;
+    config.wanted = wanted;
     let mut found = None;
-    let runtime = runtime.find(FindConfig { pattern, time: SEARCH_TIME, wanted }, |event| {
+    let runtime = runtime.find(config, |event| {
         if let FindEvent::Found { sid, service, .. } = event {
             found = Some(Addr::new(sid, service.port));
         }

@@ -5,7 +5,7 @@ use crate::failure::{Failure, Status};
 use crate::logger::escape;
 use crate::node::bind_client;
 use crate::ping::Millis;
-use msp_core::mdp::{FindConfig, FindEvent, Service, ServicePattern, Wanted};
+use msp_core::mdp::{FindConfig, FindEvent, Service, ServicePattern};
 use msp_core::{Sid, msp};
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -14,8 +14,8 @@ use std::time::Duration;
 
 pub(crate) fn run(command: args::Find, options: &Options) -> Result<(), Failure> {
     let pattern = command.pattern.unwrap_or_else(ServicePattern::any);
-    let time = Duration::from_secs(command.time.into());
-    let config = FindConfig { pattern, time, wanted: Wanted::All };
+    let mut config = FindConfig::new(pattern);
+    config.time = Duration::from_secs(command.time.into());
     let mut count = 0;
     let mut written = Ok(());
     let node = bind_client(options, None, msp::Config::default())?;

@@ -11,7 +11,8 @@ use std::time::Duration;
 pub(crate) fn run(command: &args::Ping, options: &Options) -> Result<(), Failure> {
     let sid = command.far_end.sid;
     let node = bind_client(options, command.far_end.host.as_ref(), msp::Config::default())?;
-    let config = PingConfig { count: Some(command.count), ..PingConfig::default() };
+    let mut config = PingConfig::default();
+    config.count = Some(command.count);
     let mut written = Ok(());
     let summary = node.runtime.ping(sid, config, |event| {
         let line = match event {
@@ -35,7 +36,7 @@ pub(crate) fn run(command: &args::Ping, options: &Options) -> Result<(), Failure
 }
 
 fn report(summary: &PingSummary) -> io::Result<()> {
-    let PingSummary { sent, received, min, average, max } = *summary;
+    let PingSummary { sent, received, min, average, max, .. } = *summary;
     let lost = 100 * (sent - received.min(sent)) / sent.max(1);
     writeln!(io::stdout(), "{sent} sent, {received} answered, {lost} % lost")?;
     if received == 0 {

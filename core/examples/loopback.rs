@@ -32,7 +32,7 @@ pub(crate) fn run() -> Result<String, Box<dyn Error>> {
     loop {
         for (side, other) in [(0, 1), (1, 0)] {
             endpoints[side].handle_timeout(now);
-            while let Some(Outgoing { from, to }) = endpoints[side].poll_transmit(now, &mut packet) {
+            while let Some(Outgoing { from, to, .. }) = endpoints[side].poll_transmit(now, &mut packet) {
                 let (from, payload) = (Addr::new(addresses[side], from), packet.clone().into());
                 let datagram = Datagram::new(from, to.port, Protection::Encrypted, payload);
                 // Why one is ignored is for counters.

@@ -49,7 +49,7 @@ impl Loop {
         let mut node = Node::new(NodeConfig::default(), Identity::from_seed(random()?), random()?, now);
         // Peers are known by their addresses here. To find them by broadcast, the socket has to be allowed to, and
         // `Destination::Broadcast` goes to the broadcast address of every network.
-        let interface = node.add_interface(InterfaceConfig { broadcast: false });
+        let interface = node.add_interface(InterfaceConfig::unicast());
         if let Some(peer) = peer {
             node.add_peer(interface, peer);
         }

@@ -72,6 +72,7 @@ impl FromStr for Sid {
 
 /// Why a text is not a [`Sid`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ParseSidError {
     /// It has this many characters, not 64.
     Length(usize),

@@ -108,7 +108,7 @@
 //! fn host(number: u8) -> Host {
 //!     let identity = Identity::from_seed([number; 32]);
 //!     let mut node = Node::new(NodeConfig::default(), identity, [number; 32], Instant::ZERO);
-//!     node.add_interface(InterfaceConfig { broadcast: true });
+//!     node.add_interface(InterfaceConfig::broadcast());
 //!     Host::new(node, Config::default(), [number + 100; 32])
 //! }
 //!

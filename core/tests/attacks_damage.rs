@@ -72,7 +72,7 @@ fn try_all(packet: &[u8], genuine: &[Datagram], make: impl Fn() -> (Node, Instan
 /// A node whose neighbour, at address 2, is `other`, which hears it, and whose signing key is known.
 fn acquainted(own: Identity, other: &Identity) -> (Node, Instant) {
     let mut node = Node::new(NodeConfig::default(), own, [99; 32], START);
-    node.add_interface(InterfaceConfig { broadcast: false });
+    node.add_interface(InterfaceConfig::unicast());
     let (me, mut now, mapping) = (node.sid(), START, Port::KEY_MAPPING);
     let signed = sign(other, &plaintext(PORT, PORT, b"who?"));
     let records = link_state(&[hears(me)]);
@@ -236,7 +236,7 @@ fn a_node_that_starts_again_is_the_same_or_another_by_its_identity() {
         mesh.restart(1, NodeConfig::default(), true);
         if new {
             let mut node = Node::new(NodeConfig::default(), identity(40), [5; 32], mesh.now);
-            node.add_interface(InterfaceConfig { broadcast: true });
+            node.add_interface(InterfaceConfig::broadcast());
             mesh.stations[1].node = node;
         }
         assert!(mesh.run_until(ms(1000), both_up));

@@ -34,7 +34,9 @@ fn to_node<'a>(node: &Node, protection: Protection, payload: &'a [u8]) -> Frame<
 
 #[test]
 fn a_storm_of_broadcasts_draws_nothing_and_each_is_taken_once() {
-    let (mut node, now) = up(NodeConfig { receive_queue: 10_000, ..NodeConfig::default() });
+    let mut config = NodeConfig::default();
+    config.receive_queue = 10_000;
+    let (mut node, now) = up(config);
     let payload = plaintext(PORT, PORT, b"storm");
     let send = |node: &mut Node, id: u64, hops: u8| {
         let route = Route::Flood { id: id.to_be_bytes(), hops: Hops(hops) };
@@ -132,7 +134,9 @@ fn clear_text_does_not_make_a_node_seal_what_others_wrote() {
 
 #[test]
 fn echo_has_a_rate_for_each_neighbour_and_one_for_all() {
-    let config = NodeConfig { answer_rate: 5, send_queue: 1000, ..NodeConfig::default() };
+    let mut config = NodeConfig::default();
+    config.answer_rate = 5;
+    config.send_queue = 1000;
     let (mut node, mut now) = up(config);
     let ask = plaintext(Port::ECHO, PORT, b"x");
     let echoes = |node: &mut Node, now: Instant, host: u8| {
@@ -151,7 +155,9 @@ fn echo_has_a_rate_for_each_neighbour_and_one_for_all() {
     assert_eq!([2, 3, 4, 5, 6, 7].map(|host| echoes(&mut node, now, host)), [5, 5, 5, 5, 0, 0]);
     assert_eq!(node.stats().answers_dropped, 15 + 20 + 4 * 15 + 2 * 20);
 
-    let (mut node, now) = up(NodeConfig { answer_rate: 0, ..NodeConfig::default() });
+    let mut config = NodeConfig::default();
+    config.answer_rate = 0;
+    let (mut node, now) = up(config);
     assert_eq!(echoes(&mut node, now, 2), 0, "switched off");
 }
 
@@ -239,7 +245,9 @@ fn signing_keys_are_mapped_32_times_in_100_ms() {
 
 #[test]
 fn requests_for_our_signing_key_are_answered_at_the_rate_of_services() {
-    let (mut node, now) = up(NodeConfig { answer_rate: 3, ..NodeConfig::default() });
+    let mut config = NodeConfig::default();
+    config.answer_rate = 3;
+    let (mut node, now) = up(config);
     let port = Port::KEY_MAPPING;
     let sealed = seal(&identity(1), &node.sid(), 1, &plaintext(port, port, &[2]));
     let packet = unnumbered(identity(1).sid(), &[to_node(&node, Protection::Encrypted, &sealed)]);
@@ -253,7 +261,9 @@ fn requests_for_our_signing_key_are_answered_at_the_rate_of_services() {
 /// Signed frames from unknown sources make a node ask for keys: dear, and in the name of anyone.
 #[test]
 fn strangers_cannot_keep_a_node_busy_with_asking_for_keys() {
-    let (mut node, mut now) = up(NodeConfig { answer_rate: 1000, ..NodeConfig::default() });
+    let mut config = NodeConfig::default();
+    config.answer_rate = 1000;
+    let (mut node, mut now) = up(config);
     let mut random = rng(23);
     let before = node.stats().datagrams_sent;
     for _ in 0..1000 {

@@ -63,7 +63,7 @@ fn forged_announcements_hold_traffic_up_no_longer_than_until_the_next_true_one()
 fn an_announcement_sends_traffic_only_out_of_interfaces_where_the_neighbour_was_heard() {
     let mut mesh = neighbours(seed(2), |link| link);
     let me = mesh.stations[0].node.sid();
-    let other = mesh.stations[0].node.add_interface(msp_core::InterfaceConfig { broadcast: false });
+    let other = mesh.stations[0].node.add_interface(msp_core::InterfaceConfig::unicast());
     mesh.recorded = Some(Vec::new());
     for (unicast, broadcast) in [(true, false), (false, true), (true, true), (false, false)] {
         forge(&mut mesh, &[Repr { interface: Some(other.0), unicast, broadcast, ..hears(me) }]);

@@ -11,7 +11,7 @@ fn a_destination_is_recognized_by_its_prefix() {
     let now = Instant::from_millis(1000);
     let node = |number: u8| {
         let mut node = Node::new(NodeConfig::default(), Identity::from_seed([number; 32]), [number; 32], now);
-        let interface = node.add_interface(InterfaceConfig { broadcast: true });
+        let interface = node.add_interface(InterfaceConfig::broadcast());
         (node, interface)
     };
     let ((mut here, interface), (mut there, _)) = (node(1), node(2));

@@ -43,7 +43,9 @@ fn found(pattern: &str, wanted: Wanted) -> (Vec<FindEvent>, Servald) {
     let (mut servald, mut uplinks) = (Servald::new(SID), [uplink(), uplink()]);
     let service = Service { name: "web".parse().unwrap(), port: 80.into() };
     uplinks[SERVER].set_service(START, Some(service));
-    let config = FindConfig { pattern: pattern.parse().unwrap(), time: Duration::from_secs(3), wanted };
+    let mut config = FindConfig::new(pattern.parse().unwrap());
+    config.time = Duration::from_secs(3);
+    config.wanted = wanted;
     let mut find = Find::new(config, [3; 32], START);
     let (mut now, mut events) = (START, Vec::new());
     for _ in 0..1000 {
@@ -86,8 +88,8 @@ fn who_has_something_else_does_not_answer() {
 fn what_is_not_encrypted_is_no_answer() {
     let (mut servald, mut uplinks) = (Servald::new(SID), [uplink(), uplink()]);
     uplinks[SERVER].bind(START, Port::DISCOVERY).unwrap();
-    let config =
-        FindConfig { pattern: "web".parse().unwrap(), time: Duration::from_secs(3), wanted: Wanted::All };
+    let mut config = FindConfig::new("web".parse().unwrap());
+    config.time = Duration::from_secs(3);
     let mut find = Find::new(config, [3; 32], START);
     let (mut queries, mut now) = (Vec::new(), START);
     for _ in 0..300 {

@@ -209,7 +209,9 @@ fn what_cannot_be_sent_is_refused_with_the_reason() {
 
 #[test]
 fn what_cannot_be_bound_is_refused_with_the_reason() {
-    let mut alone = Alone::new(DaemonConfig { max_ports: 2, ..DaemonConfig::default() });
+    let mut config = DaemonConfig::default();
+    config.max_ports = 2;
+    let mut alone = Alone::new(config);
     assert_eq!(alone.daemon.bind(alone.now, Port::ANY), Err(BindError::Reserved(Port::ANY)));
     for (port, result) in [(P, Ok(())), (Q, Ok(())), (300.into(), Err(BindError::TooMany)), (P, Ok(()))] {
         assert_eq!(alone.daemon.bind(alone.now, port), result);
@@ -305,7 +307,9 @@ fn a_daemon_that_keeps_a_port_which_was_released_is_told_again() {
 
 #[test]
 fn releases_that_a_daemon_provokes_are_few() {
-    let mut alone = Alone::new(DaemonConfig { max_ports: 3, ..DaemonConfig::default() });
+    let mut config = DaemonConfig::default();
+    config.max_ports = 3;
+    let mut alone = Alone::new(config);
     alone.daemon.bind(alone.now, P).unwrap();
     alone.sent();
     alone.daemon.handle_packet(alone.now, &bound(P));

@@ -94,11 +94,13 @@ fn sid(index: usize) -> Sid {
 /// Station 0 looks for `wanted` of `pattern` for 10 seconds, and the others have these services.
 fn stations(seed: u64, wanted: Wanted, pattern: &str, services: &[Option<Service>]) -> Network<Stand> {
     let mut network: Network<Stand> = Network::new(seed);
-    let config = FindConfig { pattern: pattern.parse().unwrap(), time: Duration::from_secs(10), wanted };
+    let mut config = FindConfig::new(pattern.parse().unwrap());
+    config.time = Duration::from_secs(10);
+    config.wanted = wanted;
     for (index, service) in [&[None], services].concat().into_iter().enumerate() {
         let identity = Identity::from_seed([index as u8 + 1; 32]);
         let mut node = Node::new(NodeConfig::default(), identity, network.seed(), network.now);
-        node.add_interface(InterfaceConfig { broadcast: true });
+        node.add_interface(InterfaceConfig::broadcast());
         node.set_service(service);
         let (seed, now) = (network.seed(), network.now);
         network.place(if index == 0 {
@@ -240,7 +242,9 @@ fn without_a_service_queries_are_datagrams_like_others() {
 
 #[test]
 fn answers_have_the_rate_of_services() {
-    let mut mesh = pair(NodeConfig { answer_rate: 3, ..NodeConfig::default() });
+    let mut config = NodeConfig::default();
+    config.answer_rate = 3;
+    let mut mesh = pair(config);
     mesh.run(Duration::from_secs(2));
     let (now, to) = (mesh.now, Addr::new(sid(1), Port::DISCOVERY));
     for _ in 0..20 {

@@ -177,7 +177,8 @@ fn of_the_silent_those_that_proved_their_key_are_remembered() {
 #[test]
 fn no_frame_is_as_long_as_a_daemon_refuses_however_large_packets_may_be() {
     let (now, port) = (Instant::ZERO, Port::from(512));
-    let config = NodeConfig { mtu: 1472, ..NodeConfig::default() };
+    let mut config = NodeConfig::default();
+    config.mtu = 1472;
     let mut node = Node::new(config, Identity::from_seed([1; 32]), [3; 32], now);
     let to = Addr::new(Identity::from_seed([2; 32]).sid(), port);
     for (protection, overhead) in
@@ -215,7 +216,8 @@ fn datagrams_without_a_way_are_counted_when_they_are_given_up() {
 fn a_payload_is_as_long_as_a_packet_with_the_longest_headers_allows() {
     let (now, port) = (Instant::ZERO, Port::from(512));
     for mtu in [512, 1200] {
-        let config = NodeConfig { mtu, ..NodeConfig::default() };
+        let mut config = NodeConfig::default();
+        config.mtu = mtu;
         let mut node = Node::new(config, Identity::from_seed([1; 32]), [3; 32], now);
         let to = Addr::new(Identity::from_seed([2; 32]).sid(), port);
         let Err(SendDatagramError::TooLarge { max }) =
@@ -233,7 +235,7 @@ fn a_payload_is_as_long_as_a_packet_with_the_longest_headers_allows() {
 fn interfaces_are_numbered_in_order_and_the_last_stays_the_last() {
     let mut node = Node::new(NodeConfig::default(), Identity::from_seed([1; 32]), [3; 32], Instant::ZERO);
     let numbers: Vec<u8> =
-        (0..18).map(|_| node.add_interface(msp_core::InterfaceConfig { broadcast: false }).0).collect();
+        (0..18).map(|_| node.add_interface(msp_core::InterfaceConfig::unicast()).0).collect();
     assert_eq!(numbers, (0..16).chain([15, 15]).collect::<Vec<u8>>());
 }
 

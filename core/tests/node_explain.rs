@@ -135,8 +135,8 @@ fn answers_to_many_questions_have_at_most_320_bytes() {
 fn a_question_to_a_stranger_goes_both_ways_from_the_interface_where_it_was_heard() {
     for (number, broadcast) in [(0, true), (1, false), (2, true)] {
         let mut scripted = Scripted::new();
-        scripted.node.add_interface(InterfaceConfig { broadcast: false });
-        scripted.node.add_interface(InterfaceConfig { broadcast: true });
+        scripted.node.add_interface(InterfaceConfig::unicast());
+        scripted.node.add_interface(InterfaceConfig::broadcast());
         scripted.drain();
         scripted.sent.clear();
         let mut packet = Vec::new();

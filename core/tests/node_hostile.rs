@@ -93,9 +93,10 @@ fn tick(sid: Sid) -> Vec<u8> {
 #[test]
 fn one_host_has_few_places_and_the_best_known_neighbours_keep_theirs() {
     let now = Instant::from_millis(1);
-    let config = NodeConfig { max_neighbours: 16, ..NodeConfig::default() };
+    let mut config = NodeConfig::default();
+    config.max_neighbours = 16;
     let mut node = Node::new(config, Identity::from_seed([1; 32]), [3; 32], now);
-    node.add_interface(InterfaceConfig { broadcast: true });
+    node.add_interface(InterfaceConfig::broadcast());
     node.add_peer(INTERFACE, address(99));
     let sid = |n: u8| Sid::new([n; 32]);
     // A prefix that is resolved was a neighbour's.
@@ -134,7 +135,7 @@ fn one_host_has_few_places_and_the_best_known_neighbours_keep_theirs() {
 fn strangers_cannot_keep_a_node_busy_with_keys() {
     let mut now = Instant::from_millis(1);
     let mut node = Node::new(NodeConfig::default(), Identity::from_seed([1; 32]), [3; 32], now);
-    node.add_interface(InterfaceConfig { broadcast: true });
+    node.add_interface(InterfaceConfig::broadcast());
     let me = node.sid();
     let mut opened = 0;
     for n in 0..100_u8 {
@@ -166,9 +167,14 @@ fn random_packets_and_calls_keep_the_contract() {
         let mut rng = rng(seed(30) + round);
         let mut now = Instant::from_millis(5000);
         let mut nodes = [1, 2].map(|n| {
-            let config = NodeConfig { receive_queue: 8, ..NodeConfig::default() };
+            let mut config = NodeConfig::default();
+            config.receive_queue = 8;
             let mut node = Node::new(config, Identity::from_seed([n; 32]), rng.bytes(), now);
-            node.add_interface(InterfaceConfig { broadcast: n == 1 });
+            node.add_interface(if n == 1 {
+                InterfaceConfig::broadcast()
+            } else {
+                InterfaceConfig::unicast()
+            });
             node
         });
         let sids = [nodes[0].sid(), nodes[1].sid()];

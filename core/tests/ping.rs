@@ -36,7 +36,7 @@ fn random(number: u8, seed: u64) -> [u8; 32] {
 fn node(number: u8, seed: u64) -> Node {
     let identity = Identity::from_seed([number; 32]);
     let mut node = Node::new(NodeConfig::default(), identity, random(number, seed), Instant::ZERO);
-    node.add_interface(InterfaceConfig { broadcast: false });
+    node.add_interface(InterfaceConfig::unicast());
     node
 }
 
@@ -136,7 +136,9 @@ fn minute() -> Duration {
 fn a_clean_link_answers_every_request_in_two_delays() {
     let mut net = Net::new(seed(1), PingConfig::default(), |link| link.delay(DELAY));
     net.run(minute());
-    let times = PingSummary { sent: 5, received: 5, min: 2 * DELAY, average: 2 * DELAY, max: 2 * DELAY };
+    let mut times = PingSummary::default();
+    (times.sent, times.received) = (5, 5);
+    (times.min, times.average, times.max) = (2 * DELAY, 2 * DELAY, 2 * DELAY);
     assert_eq!(net.summary(), Some(times));
     assert_eq!(net.replies(), [1, 2, 3, 4, 5]);
     assert_eq!(net.events[0], PingEvent::Reachable);
@@ -147,8 +149,9 @@ fn a_clean_link_answers_every_request_in_two_delays() {
 /// Each hop repeats what it lost, so almost all come back; what does not is reported, and nothing twice.
 #[test]
 fn a_bad_link_costs_time_and_every_request_is_accounted_for() {
-    let config =
-        PingConfig { count: Some(30), interval: Duration::from_millis(200), ..PingConfig::default() };
+    let mut config = PingConfig::default();
+    config.count = Some(30);
+    config.interval = Duration::from_millis(200);
     let shape = |link: Link| link.delay(DELAY).jitter(DELAY).loss(30).duplicate(10).reorder(10);
     let first = seed(1);
     let mut received = 0;
@@ -171,7 +174,9 @@ fn a_bad_link_costs_time_and_every_request_is_accounted_for() {
 fn requests_to_nobody_are_lost_one_by_one() {
     let mut net = Net::new(seed(1), PingConfig::default(), |link| link.loss(100));
     net.run(minute());
-    assert_eq!(net.summary(), Some(PingSummary { sent: 5, ..PingSummary::default() }));
+    let mut unanswered = PingSummary::default();
+    unanswered.sent = 5;
+    assert_eq!(net.summary(), Some(unanswered));
     assert_eq!(net.lost(), [1, 2, 3, 4, 5]);
     // 5 s of search, the last request after 4 s, its time-out after 5 s.
     assert_eq!(net.now, Instant::from_millis(14_000));
@@ -179,7 +184,8 @@ fn requests_to_nobody_are_lost_one_by_one() {
 
 #[test]
 fn a_blackout_loses_what_falls_into_it_and_no_more() {
-    let config = PingConfig { count: Some(60), ..PingConfig::default() };
+    let mut config = PingConfig::default();
+    config.count = Some(60);
     let mut net = Net::new(seed(1), config, |link| link.delay(DELAY));
     net.run(Duration::from_millis(10_500));
     assert!(net.lost().is_empty() && net.replies().len() > 9);
@@ -198,7 +204,8 @@ fn a_blackout_loses_what_falls_into_it_and_no_more() {
 
 #[test]
 fn stopping_ends_at_once() {
-    let config = PingConfig { count: None, ..PingConfig::default() };
+    let mut config = PingConfig::default();
+    config.count = None;
     let mut net = Net::new(seed(1), config, |link| link.delay(DELAY));
     net.run(minute());
     assert_eq!(net.summary(), None);

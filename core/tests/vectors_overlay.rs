@@ -117,7 +117,7 @@ fn replay(from: Daemon) -> Vec<Vec<Datagram>> {
     let to = if from == Daemon::A { Daemon::B } else { Daemon::A };
     let mut start = Instant::from_millis(1000);
     let mut node = Node::new(NodeConfig::default(), to.identity(), [1; 32], start);
-    let interface = node.add_interface(InterfaceConfig { broadcast: true });
+    let interface = node.add_interface(InterfaceConfig::broadcast());
     let address: SocketAddr = "10.77.0.9:4110".parse().unwrap();
     let mut buffer = Vec::new();
     let replayed = CAPTURES.map(|capture| {

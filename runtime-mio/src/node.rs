@@ -112,7 +112,9 @@ impl Node {
         let udp = Udp::bind(config.udp, config.broadcast.then_some(port))?;
         let clock = Clock::start();
         let mut node = msp_core::Node::new(NodeConfig::default(), identity, random()?, clock.now());
-        let interface = node.add_interface(InterfaceConfig { broadcast: config.broadcast });
+        let mut interface = InterfaceConfig::unicast();
+        interface.broadcast = config.broadcast;
+        let interface = node.add_interface(interface);
         for peer in &config.peers {
             node.add_peer(interface, *peer);
         }

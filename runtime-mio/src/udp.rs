@@ -267,7 +267,7 @@ mod tests {
             let (index, (to, length)) = queue.pop_front()?;
             buffer.clear();
             buffer.resize(*length, index as u8);
-            Some(Transmit { interface: InterfaceId(0), to: *to })
+            Some(Transmit::new(InterfaceId(0), *to))
         });
         assert!(moved && queue.is_empty() && !from.is_blocked());
     }
@@ -326,7 +326,7 @@ mod tests {
             left = u8::checked_sub(left, 1)?;
             buffer.clear();
             buffer.extend([left; 9]);
-            Some(Transmit { interface: InterfaceId(0), to })
+            Some(Transmit::new(InterfaceId(0), to))
         };
         a.blocked = Some(Instant::ZERO);
         let retry = Instant::ZERO + Udp::RETRY;

@@ -165,7 +165,9 @@ fn garbage_changes_nothing() {
 #[test]
 fn ping_is_answered() {
     let (listening, remote, udp, stopper) = listener(vec![]);
-    let config = PingConfig { count: Some(3), interval: Duration::from_millis(10), ..PingConfig::default() };
+    let mut config = PingConfig::default();
+    config.count = Some(3);
+    config.interval = Duration::from_millis(10);
     let mut replies = 0;
     let on_event = |event| replies += u32::from(matches!(event, PingEvent::Reply { .. }));
     let summary = node(2, Some(udp)).ping(remote.sid, config, on_event).unwrap();

@@ -51,7 +51,7 @@ fn ends() -> Option<[End; 2]> {
     let [client, server] = [1, 2].map(|number| {
         let identity = Identity::from_seed([number; 32]);
         let mut node = Node::new(NodeConfig::default(), identity, [number; 32], Instant::ZERO);
-        node.add_interface(InterfaceConfig { broadcast: true });
+        node.add_interface(InterfaceConfig::broadcast());
         Host::new(node, msp::Config::default(), [number + 100; 32])
     });
     let remote = Addr::new(server.sid()?, PORT.into());

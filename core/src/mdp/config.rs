@@ -20,6 +20,7 @@ pub(super) const MAX_PACKET: usize = 1472;
 /// and for each neighbour to which the program itself sends, `(send_queue + 512) * (mtu + 400)` more: what waits
 /// and what is on its way.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct NodeConfig {
     /// The largest UDP payload that is sent, in bytes. From 512 to 1472; 1200 by default.
     pub mtu: usize,
@@ -82,11 +83,26 @@ impl NodeConfig {
 }
 
 /// An interface of a [`Node`](super::Node): one UDP socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InterfaceConfig {
     /// Whether to announce the node to everyone on the network, and to send by broadcast where a
-    /// neighbour asks for that.
+    /// neighbour asks for that. False by default.
     pub broadcast: bool,
+}
+
+impl InterfaceConfig {
+    /// An interface where neighbours are found by broadcast.
+    #[must_use]
+    pub const fn broadcast() -> Self {
+        Self { broadcast: true }
+    }
+
+    /// An interface for [peers](super::Node::add_peer) whose addresses are known, and for nodes that know this one.
+    #[must_use]
+    pub const fn unicast() -> Self {
+        Self { broadcast: false }
+    }
 }
 
 /// What a [`Node`](super::Node) has counted since its start.

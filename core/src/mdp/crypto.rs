@@ -43,6 +43,7 @@ impl SharedKey {
     }
 
     /// Tells a sealed frame from all others, if it opens. `None` if it is too short for that.
+    #[must_use]
     pub fn fingerprint(frame: &[u8]) -> Option<Fingerprint> {
         let (_, tag) = frame.first_chunk::<{ Self::OVERHEAD }>()?.split_at(Self::NONCE_LEN);
         tag.first_chunk().map(|bytes| Fingerprint(u64::from_be_bytes(*bytes)))

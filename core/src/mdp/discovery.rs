@@ -89,6 +89,7 @@ impl fmt::Display for ServicePattern {
 
 /// Why a text is no [`ServiceName`] or [`ServicePattern`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ParseServiceError {
     /// It has this many bytes, not 1 to 64.
     Length(usize),

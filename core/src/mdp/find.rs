@@ -25,17 +25,27 @@ const COMPARE_TIME: Duration = Duration::from_secs(2);
 
 /// What to look for, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FindConfig {
     /// The services.
     pub pattern: ServicePattern,
-    /// The end comes after this long, 100 ms to 1 hour.
+    /// The end comes after this long, 100 ms to 1 hour; 10 s by default.
     pub time: Duration,
-    /// Which of those that have one are told.
+    /// Which of those that have one are told; all by default.
     pub wanted: Wanted,
+}
+
+impl FindConfig {
+    /// Looks for all services of this kind for 10 s.
+    #[must_use]
+    pub const fn new(pattern: ServicePattern) -> Self {
+        Self { pattern, time: Duration::from_secs(10), wanted: Wanted::All }
+    }
 }
 
 /// Which of those who have a service a [`Find`] tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Wanted {
     /// All, each as it answers.
     #[default]

@@ -115,6 +115,7 @@ impl KeyringIdentity {
 
 /// Why a file is no keyring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KeyringError {
     /// A keyring is some pages of 4096 bytes, two at least.
     Length,

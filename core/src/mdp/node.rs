@@ -34,7 +34,7 @@ pub(super) const SIGNATURE_LEN: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceId(pub u8);
 
-/// Whom a packet goes to.
+/// Whom a packet goes to. The list is complete, so that a driver can match all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destination {
     /// Everyone on the interface's network.
@@ -48,11 +48,19 @@ pub enum Destination {
 /// A packet to send. Its bytes are in the buffer that was given to [`Node::poll_transmit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
+#[non_exhaustive]
 pub struct Transmit {
     /// Where to send it from.
     pub interface: InterfaceId,
     /// Where to send it to.
     pub to: Destination,
+}
+
+impl Transmit {
+    /// One that comes from elsewhere, as in tests of what sends.
+    pub const fn new(interface: InterfaceId, to: Destination) -> Self {
+        Self { interface, to }
+    }
 }
 
 /// Something that happened.
@@ -114,8 +122,8 @@ pub(super) struct Loose {
 /// let mut now = Instant::ZERO;
 /// let mut alice = Node::new(NodeConfig::default(), Identity::from_seed([1; 32]), [3; 32], now);
 /// let mut bob = Node::new(NodeConfig::default(), Identity::from_seed([2; 32]), [4; 32], now);
-/// let interface = alice.add_interface(InterfaceConfig { broadcast: false });
-/// bob.add_interface(InterfaceConfig { broadcast: false });
+/// let interface = alice.add_interface(InterfaceConfig::unicast());
+/// bob.add_interface(InterfaceConfig::unicast());
 /// let (a, b): (SocketAddr, SocketAddr) = ("10.0.0.1:4110".parse()?, "10.0.0.2:4110".parse()?);
 /// alice.add_peer(interface, b);
 ///

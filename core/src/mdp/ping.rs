@@ -13,6 +13,7 @@ const FIRST_PORT: u32 = 257;
 
 /// How to ask for echoes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PingConfig {
     /// Requests to send; `None` for no end until [`Ping::stop`]. 5 by default.
     pub count: Option<u32>,
@@ -53,6 +54,7 @@ pub enum PingEvent {
 
 /// What a [`Ping`] has seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PingSummary {
     /// Requests sent.
     pub sent: u32,

@@ -24,6 +24,7 @@ const MAX_PORT_STEP: u64 = 64;
 /// A datagram to be sent, encrypted; its bytes are in the buffer given to [`Endpoint::poll_transmit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
+#[non_exhaustive]
 pub struct Outgoing {
     /// The port it comes from.
     pub from: Port,

@@ -62,7 +62,7 @@ impl Stack {
             let mut bytes = [0x77; 32];
             bytes[..2].copy_from_slice(&[index, identity]);
             let mut node = Node::new(NodeConfig::default(), Identity::from_seed(bytes), seed(1), now);
-            node.add_interface(InterfaceConfig { broadcast: true });
+            node.add_interface(InterfaceConfig::broadcast());
             node
         };
         let mut stack = match (kind, has_node) {

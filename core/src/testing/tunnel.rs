@@ -201,6 +201,10 @@ impl TunnelPair {
     }
 
     /// A program connects to the connecting end.
+    ///
+    /// # Panics
+    ///
+    /// If a link has the name of another.
     pub fn open(&mut self, mut socket: Socket) -> Option<LinkId> {
         let end = &mut self.ends[CLIENT];
         let link = end.tunnel.local_accepted(self.now)?;
@@ -437,7 +441,7 @@ fn host(seed: u64, end: usize, streams: &Config) -> (Host, Sid) {
     let mut rng = Rng::new(bytes);
     let identity = Identity::from_seed(rng.bytes());
     let mut node = Node::new(NodeConfig::default(), identity, rng.bytes(), Instant::ZERO);
-    let interface = node.add_interface(InterfaceConfig { broadcast: false });
+    let interface = node.add_interface(InterfaceConfig::unicast());
     node.add_peer(interface, address(1 - end));
     let sid = node.sid();
     (Host::new(node, streams.clone(), rng.bytes()), sid)

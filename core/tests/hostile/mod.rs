@@ -44,7 +44,7 @@ pub fn identity(index: u8) -> Identity {
 /// A node alone, with one interface.
 pub fn node(config: NodeConfig, broadcast: bool) -> Node {
     let mut node = Node::new(config, identity(0), [99; 32], Instant::from_millis(1000));
-    node.add_interface(InterfaceConfig { broadcast });
+    node.add_interface(if broadcast { InterfaceConfig::broadcast() } else { InterfaceConfig::unicast() });
     node
 }
 

@@ -37,7 +37,7 @@ impl Scripted {
     pub fn new() -> Self {
         let now = Instant::from_millis(1000);
         let mut node = Node::new(NodeConfig::default(), Identity::from_seed([1; 32]), [3; 32], now);
-        node.add_interface(InterfaceConfig { broadcast: true });
+        node.add_interface(InterfaceConfig::broadcast());
         let mut scripted =
             Self { now, node, daemon: Identity::from_seed([2; 32]), sent: Vec::new(), frame: 0 };
         scripted.drain();

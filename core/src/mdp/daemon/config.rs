@@ -5,6 +5,7 @@ use core::time::Duration;
 
 /// Settings of a [`Daemon`](super::Daemon).
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct DaemonConfig {
     /// A request that is not answered within this time is repeated, then after twice the time, and so on;
     /// 10 ms to 10 s, 250 ms by default. The same holds for an absent daemon.

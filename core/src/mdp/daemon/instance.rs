@@ -84,6 +84,7 @@ impl Instance {
 
 /// Why a path is no [`Instance`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum InstanceError {
     /// It does not begin at the root directory, or is no path at all.
     NotAbsolute,

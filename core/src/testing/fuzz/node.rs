@@ -65,11 +65,11 @@ impl State {
         let node = |number: u8| {
             let identity = Identity::from_seed([number; 32]);
             let mut node = Node::new(NodeConfig::default(), identity, [number; 32], Instant::ZERO);
-            node.add_interface(InterfaceConfig { broadcast: true });
+            node.add_interface(InterfaceConfig::broadcast());
             node
         };
         let mut host = Host::new(node(1), config(), [3; 32]);
-        node_of(&mut host).add_interface(InterfaceConfig { broadcast: false });
+        node_of(&mut host).add_interface(InterfaceConfig::unicast());
         let honest = Identity::from_seed([HONEST; 32]).sid();
         // The first of them is the attacker, whose node runs here.
         let liars = Liars::new(node_of(&mut host).sid(), honest, [2, 4, 5]);
@@ -174,7 +174,7 @@ impl State {
     fn meet(&mut self) {
         let identity = Identity::from_seed([HONEST; 32]);
         let mut node = Node::new(NodeConfig::default(), identity, [HONEST; 32], self.now);
-        node.add_interface(InterfaceConfig { broadcast: true });
+        node.add_interface(InterfaceConfig::broadcast());
         let echo = Addr::new(node_of(&mut self.host).sid(), Port::ECHO);
         let mut packet = Vec::new();
         // Liars are forgotten by then.

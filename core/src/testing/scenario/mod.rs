@@ -176,6 +176,7 @@ impl Scenario {
     /// # Panics
     ///
     /// When it does not; the seed is printed then.
+    #[allow(clippy::must_use_candidate, reason = "it has checked what matters")]
     pub fn run(&self, seed: u64) -> Report {
         let _guard = PrintOnPanic(format!("MSP_TEST_SEED={seed} {self:?}"));
         let mut network = self.network(seed);

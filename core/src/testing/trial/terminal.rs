@@ -28,7 +28,7 @@ impl Terminal {
     pub(super) fn new(index: usize, kind: Kind, rng: &mut Rng, now: Instant) -> Self {
         let identity = Identity::from_seed(rng.bytes());
         let mut node = Node::new(NodeConfig::default(), identity, rng.bytes(), now);
-        let interface = node.add_interface(InterfaceConfig { broadcast: false });
+        let interface = node.add_interface(InterfaceConfig::unicast());
         if index == 0 {
             node.add_peer(interface, address(1));
         }
