@@ -31,7 +31,7 @@ pub enum Event {
         /// The stream.
         stream: StreamId,
     },
-    /// After a refusal with [`SendError::WouldBlock`], there is room to send.
+    /// After a refusal with [`SendError::WouldBlock`], there is room to send, or the stream has failed.
     Writable {
         /// The stream.
         stream: StreamId,

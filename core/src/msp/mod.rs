@@ -12,6 +12,7 @@
 //! routes and delivers, most of the time: they may be lost, repeated, delayed and reordered.
 
 mod admission;
+mod bytes;
 mod config;
 mod connection;
 mod endpoint;

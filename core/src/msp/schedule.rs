@@ -15,6 +15,8 @@ pub(super) struct Slot {
     pub(super) connection: Connection,
     /// A send was refused since the last [`Event::Writable`].
     pub(super) wants_to_write: bool,
+    /// Bytes of the first message that were [read](super::Stream::read).
+    pub(super) read: usize,
     /// The user wants to hear no more than that it has closed.
     pub(super) abandoned: bool,
     /// [`Event::Closed`] was queued: the user knows the stream no more.
@@ -43,6 +45,7 @@ impl Slot {
         Self {
             connection,
             wants_to_write: false,
+            read: 0,
             abandoned: false,
             reported: false,
             connected: accepted,
@@ -285,7 +288,9 @@ impl Schedule {
             self.events.push_back(Event::PeerFinished { stream });
         }
         if slot.wants_to_write && !slot.writable {
-            if connection.capacity(self.send_memory_left()) > 0 {
+            // Messages that wait to be read put off the report that it has failed, which a writer must not wait for.
+            let failed_unread = connection.closed().is_some() && connection.receive.is_readable();
+            if connection.capacity(self.send_memory_left()) > 0 || failed_unread {
                 slot.wants_to_write = false;
                 slot.writable = true;
                 self.events.push_back(Event::Writable { stream });

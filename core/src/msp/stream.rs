@@ -5,7 +5,7 @@ use super::event::{CloseReason, SendError};
 use super::schedule::{Schedule, Slot};
 use super::stats::Stats;
 use crate::{Addr, Instant};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use core::fmt;
 
 /// Names a stream of one [`Endpoint`](super::Endpoint). Never used again after the stream has ended.
@@ -106,10 +106,13 @@ impl<'a> Stream<'a> {
         self.slot.connection.receive.peek()
     }
 
-    /// Consumes the next message, and so acknowledges it.
+    /// Consumes the next message, and so acknowledges it; what is left of it after a [`Stream::read`].
     pub fn recv(&mut self, now: Instant) -> Option<Bytes> {
         let now = self.schedule.advance(now);
-        let message = self.slot.connection.pop(now);
+        let mut message = self.slot.connection.pop(now);
+        if let Some(message) = &mut message {
+            message.advance(core::mem::take(&mut self.slot.read));
+        }
         self.settle(now);
         message
     }
