@@ -6,6 +6,7 @@ use crate::{Instant, Port, Protection, Sid};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 /// An [`Endpoint`] on an [`Uplink`]: packets on one side, streams on the other.
 ///
@@ -23,6 +24,10 @@ pub struct Host {
 }
 
 impl Host {
+    /// A program that ends waits no longer than this for [`Host::is_idle`]: by then, peers that can hear have been
+    /// told of aborts, and have got the acknowledgments of what they sent again.
+    pub const LINGER: Duration = Duration::from_secs(4);
+
     /// A host with the address of `uplink`: a [`Node`](crate::Node) or a [`Daemon`](crate::Daemon). `seed` must
     /// come from a random source, or from a test's seed, and must not be that of the node.
     #[must_use]

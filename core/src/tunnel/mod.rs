@@ -43,10 +43,7 @@ use link::{Link, Local};
 
 /// Events kept for a driver that does not take them; the oldest are lost first.
 const MAX_EVENTS: usize = 256;
-/// A tunnel without links stays for no longer than this to acknowledge what its peers send again, and to
-/// tell them of aborts.
-const LINGER_LIMIT: Duration = Duration::from_secs(4);
-/// The same after [`Tunnel::shutdown`].
+/// A tunnel that was shut down stays for no longer than this, instead of [`Host::LINGER`].
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 /// The limit on links is reported no more often.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
@@ -453,7 +450,7 @@ impl Tunnel {
         self.actions.push_back(Action::Close(link, reason.close_kind()));
         self.report(TunnelEvent::Closed { link, peer, reason, received, sent });
         if self.phase == Phase::LastLink {
-            self.phase = Phase::Ending(reason.outcome(), self.now + LINGER_LIMIT);
+            self.phase = Phase::Ending(reason.outcome(), self.now + Host::LINGER);
         }
     }
 
