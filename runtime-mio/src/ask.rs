@@ -1,12 +1,13 @@
 //! The loop that asks other nodes something.
 
 use crate::node::Node;
-use crate::runtime::{Error, Runtime, random};
-use crate::tunnel::LAST_TURNS;
+use crate::runtime::{Error, Runtime};
+use crate::socket::ready;
 use msp_core::mdp::{
     Find, FindConfig, FindEvent, Identify, Ping, PingConfig, PingEvent, PingSummary, Uplink,
 };
 use msp_core::{Instant, Sid};
+use msp_sockets::{LAST_TURNS, random};
 use std::io;
 use std::ops::ControlFlow;
 
@@ -110,7 +111,7 @@ impl Runtime {
         &mut self,
         mut step: impl FnMut(&mut Uplink, Instant, bool) -> ControlFlow<T, Option<Instant>>,
     ) -> io::Result<T> {
-        let Self { node: Node { host, socket, .. }, own } = self;
+        let Self { node: Node { host, socket, token, .. }, own } = self;
         let uplink = host.uplink();
         loop {
             let now = socket.now();
@@ -124,7 +125,7 @@ impl Runtime {
             let deadline = deadline.into_iter().chain(uplink.poll_timeout()).min();
             own.wait(socket.timeout_after(now, received || sent, deadline))?;
             for event in own.events() {
-                socket.ready(event);
+                ready(socket, *token, event);
             }
         }
     }

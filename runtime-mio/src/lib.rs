@@ -47,9 +47,6 @@
 #![forbid(unsafe_code)]
 
 mod ask;
-mod broadcast;
-mod clock;
-mod daemon;
 mod driver;
 mod event_loop;
 mod local;
@@ -61,11 +58,10 @@ mod socket;
 mod stdio;
 mod tcp;
 mod tunnel;
-mod udp;
 
-pub use daemon::is_daemon_running;
 pub use driver::Driver;
 pub use event_loop::Stopper;
-pub use node::{BindError, Config, DEFAULT_PORT, Node};
-pub use runtime::{Error, Runtime, random};
+pub use msp_sockets::{BindError, Config, DEFAULT_PORT, is_daemon_running, random};
+pub use node::Node;
+pub use runtime::{Error, Runtime};
 pub use tunnel::{Source, Target, Tunnel};

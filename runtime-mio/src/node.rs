@@ -1,47 +1,14 @@
 //! A node with streams, in anybody's loop.
 
-use crate::clock::Clock;
-use crate::daemon::DaemonSocket;
-use crate::runtime::random;
-use crate::socket::Socket;
-use crate::udp::Udp;
+use crate::socket::{ready, register};
 use mio::event::Event;
 use mio::{Registry, Token};
-use msp_core::mdp::{Daemon, DaemonConfig, Instance, InterfaceConfig, NodeConfig, Uplink};
+use msp_core::mdp::Instance;
 use msp_core::{Host, Identity, Instant, Port, Sid, msp};
-use std::fmt;
-use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr};
+use msp_sockets::{BindError, Config, Socket};
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
-
-/// The UDP port of a Serval node.
-pub const DEFAULT_PORT: u16 = 4110;
-
-/// Where a node lives, and what its peers may take.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Config {
-    /// The UDP address to bind. Port 0 takes any free port. Default `0.0.0.0:4110`.
-    pub udp: SocketAddr,
-    /// Whether to look for neighbours by broadcast in the IPv4 networks of [`Config::udp`]. Broadcasts go
-    /// to the port of `udp`, or to [`DEFAULT_PORT`] if that is 0. Default true.
-    pub broadcast: bool,
-    /// Nodes to reach by unicast. Default none.
-    pub peers: Vec<SocketAddr>,
-    /// Limits of its streams.
-    pub streams: msp::Config,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            udp: (Ipv4Addr::UNSPECIFIED, DEFAULT_PORT).into(),
-            broadcast: true,
-            peers: Vec::new(),
-            streams: msp::Config::default(),
-        }
-    }
-}
 
 /// Streams over a UDP socket or a daemon, inside the caller's [`mio::Poll`] beside whatever else waits there.
 ///
@@ -82,6 +49,7 @@ impl Default for Config {
 pub struct Node {
     pub(crate) host: Host,
     pub(crate) socket: Socket,
+    pub(crate) token: Token,
     pub(crate) registry: Registry,
     /// The last turn moved something: there may be more to do.
     busy: bool,
@@ -99,27 +67,8 @@ impl Node {
         registry: &Registry,
         token: Token,
     ) -> Result<Self, BindError> {
-        Self::try_bind(identity, config, registry, token)
-            .map_err(|source| BindError { address: config.udp, source })
-    }
-
-    fn try_bind(identity: Identity, config: &Config, registry: &Registry, token: Token) -> io::Result<Self> {
-        if let Some(peer) = config.peers.iter().find(|peer| peer.is_ipv4() != config.udp.is_ipv4()) {
-            let text = format!("the peer {peer} cannot be reached from it, which is of another IP version");
-            return Err(io::Error::new(ErrorKind::InvalidInput, text));
-        }
-        let port = if config.udp.port() == 0 { DEFAULT_PORT } else { config.udp.port() };
-        let udp = Udp::bind(config.udp, config.broadcast.then_some(port))?;
-        let clock = Clock::start();
-        let mut node = msp_core::Node::new(NodeConfig::default(), identity, random()?, clock.now());
-        let mut interface = InterfaceConfig::unicast();
-        interface.broadcast = config.broadcast;
-        let interface = node.add_interface(interface);
-        for peer in &config.peers {
-            node.add_peer(interface, *peer);
-        }
-        let socket = Socket::udp(udp, interface, clock, registry, token)?;
-        Self::new(node.into(), config.streams.clone(), socket, registry)
+        let (host, socket) = msp_sockets::bind(identity, config)?;
+        Self::new(host, socket, registry, token).map_err(|source| BindError { address: config.udp, source })
     }
 
     /// A client of the daemon of `instance`, which has a node and an identity of its own. `port` is the MDP port to
@@ -128,7 +77,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::AddrInUse`] if another program listens on this port through this daemon; otherwise what the
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if another program listens on this port through this daemon; otherwise what the
     /// system lacks.
     pub fn attach(
         instance: &Instance,
@@ -137,16 +86,13 @@ impl Node {
         registry: &Registry,
         token: Token,
     ) -> io::Result<Self> {
-        let socket = DaemonSocket::bind(instance, port)?;
-        let clock = Clock::start();
-        let daemon = Daemon::new(DaemonConfig::default(), clock.now());
-        let socket = Socket::daemon(socket, clock, registry, token)?;
-        Self::new(daemon.into(), streams, socket, registry)
+        let (host, socket) = msp_sockets::attach(instance, port, streams)?;
+        Self::new(host, socket, registry, token)
     }
 
-    fn new(uplink: Uplink, streams: msp::Config, socket: Socket, registry: &Registry) -> io::Result<Self> {
-        let host = Host::new(uplink, streams, random()?);
-        Ok(Self { host, socket, registry: registry.try_clone()?, busy: true })
+    fn new(host: Host, socket: Socket, registry: &Registry, token: Token) -> io::Result<Self> {
+        register(registry, token, &socket)?;
+        Ok(Self { host, socket, token, registry: registry.try_clone()?, busy: true })
     }
 
     /// Its streams, what happens to them, and what is below.
@@ -176,7 +122,7 @@ impl Node {
     /// Remembers what an event says; the work is done in the next [turn](Node::turn). False if the event is not
     /// about this node.
     pub fn handle_event(&mut self, event: &Event) -> bool {
-        self.socket.ready(event)
+        ready(&mut self.socket, self.token, event)
     }
 
     /// Receives, does what is due, and sends: a bounded share of each.
@@ -196,20 +142,3 @@ impl Node {
         if self.busy { Some(Duration::ZERO) } else { self.socket.timeout(self.host.poll_timeout()) }
     }
 }
-
-/// Why a node could not be made.
-#[derive(Debug)]
-pub struct BindError {
-    /// The UDP address that was to be bound.
-    pub address: SocketAddr,
-    /// What the system said.
-    pub source: io::Error,
-}
-
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot bind UDP address {}: {}", self.address, self.source)
-    }
-}
-
-impl std::error::Error for BindError {}

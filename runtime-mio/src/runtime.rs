@@ -1,10 +1,11 @@
 //! A node with a loop of its own.
 
 use crate::event_loop::{EventLoop, FIRST, Stopper};
-use crate::node::{BindError, Config, Node};
+use crate::node::Node;
 use msp_core::mdp::{Instance, Service};
 use msp_core::msp::{self, ConnectError, ListenError};
 use msp_core::{Host, Identity, Instant, Port, Sid};
+use msp_sockets::{BindError, Config};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -138,15 +139,4 @@ impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
-}
-
-/// Random bytes from the operating system, such as the seed of a new [`Identity`].
-///
-/// # Errors
-///
-/// If the system has none to give.
-pub fn random() -> io::Result<[u8; 32]> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(bytes)
 }

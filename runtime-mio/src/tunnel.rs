@@ -3,22 +3,20 @@
 use crate::local::Local;
 use crate::node::Node;
 use crate::runtime::Error;
-use crate::socket::Socket;
+use crate::socket::ready;
 use crate::stdio::StdioLink;
 use crate::tcp::{ACCEPTS_PER_TURN, Acceptor, TcpLink};
 use mio::event::Event;
 use mio::{Registry, Token};
-use msp_core::mdp::{DaemonEvent, NodeEvent, UplinkEvent};
 use msp_core::msp::Limit;
 use msp_core::tunnel::{self, Action, EndReason, LinkId, Outcome, TunnelConfig, TunnelEvent};
 use msp_core::{Addr, Instant, Port};
+use msp_sockets::{LAST_TURNS, Socket, log_uplink};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-/// Turns to hand the last packets to the kernel or a daemon.
-pub(crate) const LAST_TURNS: usize = 100;
 /// Bytes read from a TCP connection at once.
 const READ_BUFFER: usize = 64 * 1024;
 
@@ -52,7 +50,7 @@ impl Node {
         config.once |= target == Target::Stdio;
         let once = config.once;
         let tunnel = tunnel::Tunnel::listen(self.host, port, config).map_err(Error::Listen)?;
-        Ok(Tunnel::new(tunnel, self.socket, self.registry, target, once))
+        Ok(Tunnel::new(tunnel, (self.socket, self.token, self.registry), target, once))
     }
 
     /// A tunnel that opens a stream to `remote` for every connection of `source`. With
@@ -66,7 +64,7 @@ impl Node {
         config.once |= matches!(source, Source::Stdio);
         let once = config.once;
         let tunnel = tunnel::Tunnel::connect(self.host, remote, config).map_err(Error::Connect)?;
-        let mut tunnel = Tunnel::new(tunnel, self.socket, self.registry, Target::Stdio, once);
+        let mut tunnel = Tunnel::new(tunnel, (self.socket, self.token, self.registry), Target::Stdio, once);
         match source {
             Source::Tcp(listener) => tunnel.listen(listener)?,
             Source::Stdio => tunnel.take_stdio(),
@@ -86,6 +84,7 @@ impl Node {
 pub struct Tunnel {
     tunnel: tunnel::Tunnel,
     socket: Socket,
+    token: Token,
     registry: Registry,
     target: Target,
     links: BTreeMap<Token, Local>,
@@ -101,11 +100,17 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    fn new(tunnel: tunnel::Tunnel, socket: Socket, registry: Registry, target: Target, once: bool) -> Self {
+    fn new(
+        tunnel: tunnel::Tunnel,
+        (socket, token, registry): (Socket, Token, Registry),
+        target: Target,
+        once: bool,
+    ) -> Self {
         Self {
             turn: (socket.now(), true),
             tunnel,
             socket,
+            token,
             registry,
             target,
             links: BTreeMap::new(),
@@ -125,7 +130,7 @@ impl Tunnel {
     /// Remembers what an event says; the work is done in the next [turn](Tunnel::turn). False if the event is not
     /// about this tunnel, or about a connection that has ended.
     pub fn handle_event(&mut self, event: &Event) -> bool {
-        if self.socket.ready(event) {
+        if ready(&mut self.socket, self.token, event) {
             return true;
         }
         if event.token() == self.acceptor_token() {
@@ -198,7 +203,7 @@ impl Tunnel {
     }
 
     fn acceptor_token(&self) -> Token {
-        Token(self.socket.token().0.wrapping_add(1))
+        Token(self.token.0.wrapping_add(1))
     }
 
     /// Links are numbered in the order in which they begin, and no machine lives to see them wrap.
@@ -305,19 +310,5 @@ impl Tunnel {
             TunnelEvent::Uplink(event) => log_uplink(event),
             _ => {}
         }
-    }
-}
-
-fn log_uplink(event: &UplinkEvent) {
-    match event {
-        UplinkEvent::Node(NodeEvent::NeighbourUp { sid, address, .. }) => {
-            log::info!("neighbour {sid} at UDP {address}");
-        }
-        UplinkEvent::Node(NodeEvent::NeighbourDown { sid }) => log::info!("neighbour {sid} is gone"),
-        UplinkEvent::Node(_) => {}
-        UplinkEvent::Daemon(event @ (DaemonEvent::Up { .. } | DaemonEvent::Bound { .. })) => {
-            log::info!("{event}");
-        }
-        UplinkEvent::Daemon(event) => log::warn!("{event}"),
     }
 }

@@ -1,13 +1,10 @@
 //! The socket of a client of a daemon.
 
-use mio::event::Event;
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
 use msp_core::Port;
 use msp_core::mdp::{Instance, Transmit};
 use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
 
 /// System calls to send, and as many to receive, before the other work of a turn gets its share.
 const CALLS_PER_TURN: usize = 64;
@@ -20,7 +17,7 @@ const BUFFER: usize = 2048;
 /// from others than the daemon is dropped.
 #[derive(Debug)]
 pub(crate) struct DaemonSocket {
-    socket: UnixDatagram,
+    socket: Arc<UnixDatagram>,
     daemon: SocketAddr,
     readable: bool,
     buffer: Vec<u8>,
@@ -64,16 +61,18 @@ impl DaemonSocket {
         }
         let socket: UnixDatagram = socket?;
         socket.set_nonblocking(true)?;
+        let socket = Arc::new(socket);
         Ok(Self { socket, daemon, readable: true, buffer: vec![0; BUFFER], packet: Vec::new() })
     }
 
-    pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut SourceFd(&self.socket.as_raw_fd()), token, Interest::READABLE)
+    /// What to wait for.
+    pub(crate) fn socket(&self) -> &Arc<UnixDatagram> {
+        &self.socket
     }
 
-    /// Remembers what the event said; the work is done in the next turn.
-    pub(crate) fn ready(&mut self, event: &Event) {
-        self.readable |= event.is_readable();
+    /// Remembers that the socket is ready; the work is done in the next turn.
+    pub(crate) fn ready(&mut self, readable: bool) {
+        self.readable |= readable;
     }
 
     /// Sends packets until `poll` has none or the turn has had its share.

@@ -1,15 +1,13 @@
 //! The UDP socket: packets out and in, many per system call.
 
 use crate::broadcast::Broadcast;
-use mio::event::Event;
-use mio::net::UdpSocket;
-use mio::{Interest, Registry, Token};
 use msp_core::Instant;
 use msp_core::mdp::{Destination, Transmit};
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, ErrorKind, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// System calls to send, and as many to receive, before the other work of a turn gets its share.
@@ -38,7 +36,7 @@ pub(crate) struct UdpStats {
 /// A non-blocking UDP socket that sends batches of equal-length packets as one and remembers what the
 /// kernel did not take yet.
 pub(crate) struct Udp {
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     state: UdpSocketState,
     local: SocketAddr,
     broadcast: Option<Broadcast>,
@@ -82,7 +80,8 @@ impl Udp {
             log::debug!("the UDP receive queue stays as it is: {error}");
         }
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
-        let socket = UdpSocket::from_std(socket.into());
+        socket.set_nonblocking(true)?;
+        let socket: Arc<UdpSocket> = Arc::new(socket.into());
         let local = socket.local_addr()?;
         Ok(Self {
             socket,
@@ -101,18 +100,19 @@ impl Udp {
         })
     }
 
-    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut self.socket, token, Interest::READABLE | Interest::WRITABLE)
+    /// What to wait for.
+    pub(crate) fn socket(&self) -> &Arc<UdpSocket> {
+        &self.socket
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
-    /// Remembers what the event said; the work is done in the next turn.
-    pub(crate) fn ready(&mut self, event: &Event) {
-        self.readable |= event.is_readable();
-        if event.is_writable() {
+    /// Remembers that the socket is ready; the work is done in the next turn.
+    pub(crate) fn ready(&mut self, readable: bool, writable: bool) {
+        self.readable |= readable;
+        if writable {
             self.blocked = None;
         }
     }
@@ -213,7 +213,7 @@ impl Udp {
             segment_size: Some(self.segment),
             src_ip: None,
         };
-        self.state.try_send(UdpSockRef::from(&self.socket), &packets)
+        self.state.try_send(UdpSockRef::from(&*self.socket), &packets)
     }
 
     /// Receives packets until there is none or the turn has had its share. True if there were any.
@@ -227,7 +227,7 @@ impl Udp {
             let mut buffers = self.received.chunks_exact_mut(RECEIVE_BUFFER).map(IoSliceMut::new);
             let mut buffers: [IoSliceMut<'_>; RECEIVE_BUFFERS] =
                 std::array::from_fn(|_| buffers.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
-            match self.state.recv(UdpSockRef::from(&self.socket), &mut buffers, &mut metas) {
+            match self.state.recv(UdpSockRef::from(&*self.socket), &mut buffers, &mut metas) {
                 Ok(count) => {
                     progress = true;
                     for (meta, buffer) in metas[..count].iter().zip(&buffers) {

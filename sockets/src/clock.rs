@@ -4,14 +4,18 @@ use msp_core::Instant;
 
 /// A monotonic clock that counts from its own start.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock(std::time::Instant);
+pub struct Clock(std::time::Instant);
 
 impl Clock {
-    pub(crate) fn start() -> Self {
+    /// One that starts now.
+    #[must_use]
+    pub fn start() -> Self {
         Self(std::time::Instant::now())
     }
 
-    pub(crate) fn now(self) -> Instant {
+    /// The time since its start.
+    #[must_use]
+    pub fn now(self) -> Instant {
         Instant::ZERO + self.0.elapsed()
     }
 }

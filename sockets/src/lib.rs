@@ -1,0 +1,31 @@
+//! What every runtime of [`msp_core`] does with sockets, but for waiting until they are ready.
+//!
+//! Runtimes differ in how they wait: in a poll with tokens, or in a future with wakers. Nothing else about sockets
+//! depends on it: how they are set up, how packets are batched, which errors are a loss and which are the end, what
+//! share of a turn each gets, when to try again. That is here, so that it is decided once. The core has no place
+//! for it, because it has no sockets. Programs want `msp-mio` or `msp-async-std`, not this.
+//!
+//! All sockets are non-blocking, and remember what they were told about readiness until the kernel says otherwise.
+//! A runtime waits for them edge-triggered, tells them [`Socket::ready`], and calls them in turns, each of which does a
+//! bounded share of the work:
+//!
+//! ```text
+//! loop:
+//!   progress = socket.receive(..) | socket.transmit(..)
+//!   wait for the socket, no longer than socket.timeout_after(now, progress, deadline); socket.ready(..)
+//! ```
+#![forbid(unsafe_code)]
+
+mod broadcast;
+mod clock;
+mod config;
+mod daemon;
+mod report;
+mod socket;
+mod udp;
+
+pub use clock::Clock;
+pub use config::{BindError, Config, DEFAULT_PORT};
+pub use daemon::is_daemon_running;
+pub use report::log_uplink;
+pub use socket::{Handle, LAST_TURNS, Socket, attach, bind, random};

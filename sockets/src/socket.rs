@@ -1,0 +1,212 @@
+//! The way out of this process, whichever it is.
+
+use crate::clock::Clock;
+use crate::config::{BindError, Config, DEFAULT_PORT};
+use crate::daemon::{DaemonSocket, Sent};
+use crate::udp::Udp;
+use msp_core::mdp::{
+    Daemon, DaemonConfig, Incoming, Instance, InterfaceConfig, InterfaceId, Node, NodeConfig, Transmit,
+};
+use msp_core::{Host, Identity, Instant, Port, msp};
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Turns to hand the last packets to the kernel or a daemon.
+pub const LAST_TURNS: usize = 100;
+/// The shortest sleep after a turn that moved nothing, so that no mistake can turn into a busy loop.
+const MIN_SLEEP: Duration = Duration::from_millis(1);
+
+/// A node with this identity, bound and knowing its peers, but silent until it is driven.
+///
+/// # Errors
+///
+/// If the UDP address cannot be bound, or a peer is of the other IP version.
+pub fn bind(identity: Identity, config: &Config) -> Result<(Host, Socket), BindError> {
+    try_bind(identity, config).map_err(|source| BindError { address: config.udp, source })
+}
+
+fn try_bind(identity: Identity, config: &Config) -> io::Result<(Host, Socket)> {
+    if let Some(peer) = config.peers.iter().find(|peer| peer.is_ipv4() != config.udp.is_ipv4()) {
+        let text = format!("the peer {peer} cannot be reached from it, which is of another IP version");
+        return Err(io::Error::new(ErrorKind::InvalidInput, text));
+    }
+    let port = if config.udp.port() == 0 { DEFAULT_PORT } else { config.udp.port() };
+    let udp = Udp::bind(config.udp, config.broadcast.then_some(port))?;
+    let clock = Clock::start();
+    let mut node = Node::new(NodeConfig::default(), identity, random()?, clock.now());
+    let mut interface = InterfaceConfig::unicast();
+    interface.broadcast = config.broadcast;
+    let interface = node.add_interface(interface);
+    for peer in &config.peers {
+        node.add_peer(interface, *peer);
+    }
+    let host = Host::new(node, config.streams.clone(), random()?);
+    Ok((host, Socket { kind: Kind::Udp(Box::new(udp), interface), clock, unreachable: false }))
+}
+
+/// A client of the daemon of `instance`, which has a node and an identity of its own. `port` is the MDP port to
+/// listen on, if there is one: it names the socket, so that what an earlier client has left behind at the
+/// daemon is taken over. The daemon need not run yet.
+///
+/// # Errors
+///
+/// [`ErrorKind::AddrInUse`] if another program listens on this port through this daemon; otherwise what the
+/// system lacks.
+pub fn attach(instance: &Instance, port: Option<Port>, streams: msp::Config) -> io::Result<(Host, Socket)> {
+    let socket = DaemonSocket::bind(instance, port)?;
+    let clock = Clock::start();
+    let daemon = Daemon::new(DaemonConfig::default(), clock.now());
+    let host = Host::new(daemon, streams, random()?);
+    Ok((host, Socket { kind: Kind::Daemon(socket), clock, unreachable: false }))
+}
+
+/// Random bytes from the operating system, such as the seed of a new [`Identity`].
+///
+/// # Errors
+///
+/// If the system has none to give.
+pub fn random() -> io::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(bytes)
+}
+
+/// What moves packets, with the clock.
+#[derive(Debug)]
+pub struct Socket {
+    kind: Kind,
+    clock: Clock,
+    /// No daemon was there to take what was sent.
+    unreachable: bool,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// To other nodes, an interface of ours.
+    Udp(Box<Udp>, InterfaceId),
+    /// To a daemon.
+    Daemon(DaemonSocket),
+}
+
+/// A [`Socket`] to wait for.
+#[derive(Debug)]
+pub enum Handle {
+    /// That of a node.
+    Udp(Arc<UdpSocket>),
+    /// That of a client of a daemon.
+    Daemon(Arc<UnixDatagram>),
+}
+
+impl AsFd for Handle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Udp(socket) => socket.as_fd(),
+            Self::Daemon(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl Socket {
+    /// What to wait for: until it can be read, and until it can be written while it [is
+    /// blocked](Socket::is_blocked).
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        match &self.kind {
+            Kind::Udp(udp, _) => Handle::Udp(Arc::clone(udp.socket())),
+            Kind::Daemon(daemon) => Handle::Daemon(Arc::clone(daemon.socket())),
+        }
+    }
+
+    /// Whether it may be blocked at times, and is to be waited for until it can be written then. Towards a daemon,
+    /// what finds no room is lost.
+    #[must_use]
+    pub const fn waits_for_room(&self) -> bool {
+        matches!(self.kind, Kind::Udp(..))
+    }
+
+    /// The time that is now.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// The clock that all that goes through it is timed by.
+    #[must_use]
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The UDP address. `None` at a daemon.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.kind {
+            Kind::Udp(udp, _) => Some(udp.local_addr()),
+            Kind::Daemon(_) => None,
+        }
+    }
+
+    /// Remembers that it is ready; the work is done in the next turn.
+    pub fn ready(&mut self, readable: bool, writable: bool) {
+        match &mut self.kind {
+            Kind::Udp(udp, _) => udp.ready(readable, writable),
+            Kind::Daemon(daemon) => daemon.ready(readable),
+        }
+    }
+
+    /// Hands over what has come in, or a share of it. True if there was anything.
+    pub fn receive(&mut self, mut handle: impl FnMut(Incoming<'_>)) -> bool {
+        if std::mem::take(&mut self.unreachable) {
+            handle(Incoming::Unreachable);
+        }
+        match &mut self.kind {
+            Kind::Udp(udp, interface) => {
+                let interface = *interface;
+                udp.receive(|from, bytes| handle(Incoming::Packet { interface, from, bytes }))
+            }
+            Kind::Daemon(daemon) => daemon.receive(|packet| handle(Incoming::Reply(packet))),
+        }
+    }
+
+    /// Sends what `poll` has, or a share of it. True if anything was sent, and there may be more to do.
+    pub fn transmit(&mut self, now: Instant, poll: impl FnMut(&mut Vec<u8>) -> Option<Transmit>) -> bool {
+        match &mut self.kind {
+            Kind::Udp(udp, _) => udp.transmit(now, poll),
+            Kind::Daemon(daemon) => {
+                let sent = daemon.transmit(poll);
+                self.unreachable |= sent == Sent::Unreachable;
+                sent != Sent::Nothing
+            }
+        }
+    }
+
+    /// Whether packets wait for the kernel to take them.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        matches!(&self.kind, Kind::Udp(udp, _) if udp.is_blocked())
+    }
+
+    /// How long to sleep when the next thing to do is due at `deadline`.
+    #[must_use]
+    pub fn timeout(&self, deadline: Option<Instant>) -> Option<Duration> {
+        let left = deadline.map(|at| at.since(self.now()));
+        if self.is_blocked() {
+            // There is more to send, so something is due; it has to wait for the kernel.
+            return Some(left.unwrap_or(Udp::RETRY).clamp(MIN_SLEEP, Udp::RETRY));
+        }
+        left
+    }
+
+    /// The same after a turn at `now` that did all there was to do, or else made some progress.
+    #[must_use]
+    pub fn timeout_after(&self, now: Instant, progress: bool, deadline: Option<Instant>) -> Option<Duration> {
+        if progress {
+            return Some(Duration::ZERO);
+        }
+        let overdue = deadline.is_some_and(|at| at <= now);
+        self.timeout(deadline).map(|left| if overdue { left.max(MIN_SLEEP) } else { left })
+    }
+}
