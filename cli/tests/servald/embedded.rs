@@ -1,4 +1,5 @@
-//! Our node in one network namespace and the daemon in another, with nothing between them but UDP.
+//! Our node and the daemon as neighbours, and with another node between them. How streams between them go is in
+//! `scenarios`.
 
 use std::net::TcpListener;
 use std::thread;
@@ -129,20 +130,6 @@ fn join_theirs_to_ours(theirs: &Daemon<'_>, ours: &Ours<'_>, length: usize) {
 }
 
 #[test]
-fn our_connector_and_their_listener_join_their_standard_streams() {
-    let Some(lab) = lab("our_connector_and_their_listener_join_their_standard_streams", 2) else { return };
-    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
-    join_ours_to_theirs(&ours, theirs.sid(), &theirs, 300_000);
-}
-
-#[test]
-fn their_connector_and_our_listener_join_their_standard_streams() {
-    let Some(lab) = lab("their_connector_and_our_listener_join_their_standard_streams", 2) else { return };
-    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
-    join_theirs_to_ours(&theirs, &ours, 300_000);
-}
-
-#[test]
 fn standard_streams_join_without_broadcasts() {
     let Some(lab) = lab("standard_streams_join_without_broadcasts", 2) else { return };
     let (ours, theirs) = (Ours::new(&lab, OURS, &["--no-broadcast"]), Daemon::start(&lab, THEIRS));
@@ -197,30 +184,6 @@ fn assert_forwarded(lab: &Lab, from: u8, server: TcpListener, links: usize, leng
 const FORWARD: u16 = 9001;
 
 #[test]
-fn our_connector_forwards_to_their_listener() {
-    let Some(lab) = lab("our_connector_forwards_to_their_listener", 2) else { return };
-    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
-    let server = lab.listen(THEIRS);
-    let target = format!("--forward={}", server.local_addr().unwrap().port());
-    let _listener = theirs.spawn(&["msp", "listen", &target, "600"], None);
-    let _connector = ours.spawn(&["connect", &format!("--forward={FORWARD}"), theirs.sid(), "600"], None);
-    assert_forwarded(&lab, OURS, server, 1, 300_000);
-}
-
-#[test]
-fn their_connector_forwards_to_our_listener() {
-    let Some(lab) = lab("their_connector_forwards_to_our_listener", 2) else { return };
-    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
-    let server = lab.listen(OURS);
-    let target = format!("--forward={}", server.local_addr().unwrap().port());
-    let _listener = ours.listen(&[&target, "600"], None);
-    theirs.route_to(ours.sid());
-    let _connector =
-        theirs.spawn(&["msp", "connect", &format!("--forward={FORWARD}"), ours.sid(), "600"], None);
-    assert_forwarded(&lab, THEIRS, server, 1, 300_000);
-}
-
-#[test]
 fn many_connections_from_the_daemon_share_a_tunnel() {
     let Some(lab) = lab("many_connections_from_the_daemon_share_a_tunnel", 2) else { return };
     let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
@@ -242,50 +205,6 @@ fn many_connections_to_the_daemon_share_a_tunnel() {
     let _listener = theirs.spawn(&["msp", "listen", &target, "600"], None);
     let _connector = ours.spawn(&["connect", &format!("--forward={FORWARD}"), theirs.sid(), "600"], None);
     assert_forwarded(&lab, OURS, server, 10, 50_000);
-}
-
-#[test]
-fn a_refused_target_ends_both_programs() {
-    let Some(lab) = lab("a_refused_target_ends_both_programs", 2) else { return };
-    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
-    let _theirs = theirs.spawn(&["msp", "listen", "--forward=1", "600"], None);
-    let mut connector = ours.spawn(&["connect", theirs.sid(), "600"], None);
-    connector.feed(b"hello\n".to_vec());
-    connector.finish().assert_status("our connector", 5);
-    let _ours = ours.listen(&["--forward=1", "601"], None);
-    theirs.route_to(ours.sid());
-    let mut connector = theirs.spawn(&["msp", "connect", ours.sid(), "601"], None);
-    connector.type_in(b"hello\n");
-    connector.finish().assert_status("their connector", 0);
-}
-
-#[test]
-fn an_interrupt_stops_the_other_end() {
-    let Some(lab) = lab("an_interrupt_stops_the_other_end", 2) else { return };
-    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
-    let mut listener = theirs.spawn(&["msp", "listen", "600"], None);
-    let mut connector = ours.spawn(&["connect", theirs.sid(), "600"], None);
-    connector.type_in(b"hello\n");
-    listener.output_line("our greeting", |line| (line == "hello").then_some(()));
-    listener.type_in(b"hi\n");
-    connector.output_line("their greeting", |line| (line == "hi").then_some(()));
-    connector.signal("INT");
-    listener.finish().assert_status("their listener", 0);
-    connector.finish().assert_status("our connector", 1);
-}
-
-#[test]
-fn an_interrupt_of_the_other_end_is_an_error_here() {
-    let Some(lab) = lab("an_interrupt_of_the_other_end_is_an_error_here", 2) else { return };
-    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
-    let mut listener = theirs.spawn(&["msp", "listen", "600"], None);
-    let mut connector = ours.spawn(&["connect", theirs.sid(), "600"], None);
-    connector.type_in(b"hello\n");
-    listener.output_line("our greeting", |line| (line == "hello").then_some(()));
-    listener.type_in(b"hi\n");
-    connector.output_line("their greeting", |line| (line == "hi").then_some(()));
-    listener.signal("INT");
-    connector.finish().assert_status("our connector", 1);
 }
 
 #[test]
