@@ -1,19 +1,19 @@
 //! `msp listen`
 
-use crate::address::reachable_at;
+use crate::address::{Forward, reachable_at};
 use crate::args::{self, Options};
-use crate::failure::{Failure, check};
+use crate::failure::{Failure, Status, check};
 use crate::limits;
 use crate::logger::say;
 use crate::node::bind_server;
 use msp_core::mdp::Service;
 use msp_core::tunnel::TunnelEvent;
 use msp_mio::Target;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 pub(crate) fn run(command: args::Listen, options: &Options) -> Result<(), Failure> {
     let target = match &command.forward {
-        Some(forward) => Target::Tcp(forward.resolve(Ipv4Addr::LOCALHOST.into())?),
+        Some(forward) => Target::Tcp(target(forward)?),
         None => Target::Stdio,
     };
     let (mut config, streams) = limits::settings(&command.limits);
@@ -42,4 +42,13 @@ pub(crate) fn run(command: args::Listen, options: &Options) -> Result<(), Failur
         }
     })?;
     check(outcome, once, format_args!("MDP port {}", command.port))
+}
+
+fn target(forward: &Forward) -> Result<Vec<SocketAddr>, Failure> {
+    let addresses = forward.resolve(Ipv4Addr::LOCALHOST.into())?;
+    if addresses.iter().any(|address| address.port() == 0) {
+        let message = "--forward: nothing can be reached at TCP port 0; see msp --help";
+        return Err(Failure::new(Status::Usage, message));
+    }
+    Ok(addresses)
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Directory, Program, listen, place};
+use common::{Directory, Program, is_ignored, listen, place};
 use rustix::process::Signal;
 use std::fs::{self, Permissions};
 use std::net::{TcpListener, UdpSocket};
@@ -28,6 +28,7 @@ fn wrong_usage() {
     refused("listen 99999999999", 2, "0 to 2147483647");
     refused("listen --forward=70000 80", 2, "65535");
     refused(&format!("connect {SID}@nowhere 80"), 2, "HOST:PORT");
+    refused("listen --forward=0 80", 2, "TCP port 0");
     refused("listen", 2, "MDPPORT");
     refused("listen 7", 2, "MDP port 7 is reserved");
     refused("dance", 2, "dance");
@@ -87,14 +88,33 @@ fn a_port_where_nobody_listens() {
 
 #[test]
 fn an_interruption_is_no_end() {
-    let (mut listener, place) = listen("-v 47");
-    let connector = Program::start(&format!("connect {}", place.direct()));
-    listener.line("link 0: open");
-    connector.signal(Signal::TERM);
-    connector.failed(1);
-    let ended = listener.ended();
-    assert_eq!(ended.status, 1, "{}", ended.stderr);
-    assert!(ended.stderr.contains("aborted by the peer"), "{}", ended.stderr);
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        if is_ignored(signal) {
+            continue;
+        }
+        let (mut listener, place) = listen("-v 47");
+        let connector = Program::start(&format!("connect {}", place.direct()));
+        listener.line("link 0: open");
+        connector.signal(signal);
+        connector.failed(1);
+        let ended = listener.ended();
+        assert_eq!(ended.status, 1, "{}", ended.stderr);
+        assert!(ended.stderr.contains("aborted by the peer"), "{}", ended.stderr);
+    }
+}
+
+/// Nothing has come to its end, though nothing was open either.
+#[test]
+fn an_interruption_before_the_only_connection() {
+    for arguments in ["listen 47", "listen --once --forward=9 47"] {
+        let home = Directory::new();
+        let mut listener = Program::with_home(&format!("{arguments} --udp=127.0.0.1:0"), home.path());
+        place(&mut listener);
+        listener.signal(Signal::TERM);
+        let ended = listener.ended();
+        assert_eq!(ended.status, 1, "{}", ended.stderr);
+        assert!(ended.stderr.contains("by a signal"), "{}", ended.stderr);
+    }
 }
 
 /// A shell's `nohup`, or one that runs it in the background of a script.

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{DEADLINE, Program, assert_same, bytes, connect_forward, listen, seed};
+use common::{DEADLINE, Program, assert_same, bytes, connect_forward, is_ignored, listen, seed};
 use msp_mio::relay::{Relay, RelayConfig};
 use rustix::process::Signal;
 use std::io::{self, ErrorKind, Read, Write};
@@ -116,7 +116,8 @@ fn fifty_connections_at_once() {
 
 #[test]
 fn a_target_that_refuses() {
-    let (_listener, place) = listen(&format!("--forward={} 80", nobody()));
+    let target = nobody();
+    let (mut listener, place) = listen(&format!("--forward={target} 80"));
     let connector = Program::start(&format!("connect {}", place.direct()));
     let message = connector.failed(5);
     assert!(message.contains("refused"), "{message}");
@@ -127,6 +128,76 @@ fn a_target_that_refuses() {
         let error = client(entrance).read(&mut [0]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
+
+    // Whoever looks after the target is told why, but not once for every peer that comes.
+    let why = listener.line("link 0: cannot connect to");
+    assert!(why.starts_with(&format!("{target}: Connection refused")), "{why}");
+    listener.signal(Signal::TERM);
+    let ended = listener.ended();
+    assert_eq!(ended.status, 0, "{}", ended.stderr);
+    assert!(ended.stderr.matches("cannot connect").count() < 4, "{}", ended.stderr);
+}
+
+#[test]
+fn a_target_that_refuses_the_only_connection() {
+    let target = nobody();
+    let (mut listener, place) = listen(&format!("--once --forward={target} 80"));
+    Program::start(&format!("connect {}", place.direct())).failed(5);
+    listener.line(&format!("link 0: cannot connect to {target}: Connection refused"));
+    assert_eq!(listener.ended().status, 1);
+}
+
+/// The system tries for minutes to connect to a target that does not answer. Nothing else waits for that.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_target_that_does_not_answer_holds_up_nobody_else() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&server, 0).unwrap();
+    let (mut listener, place) = listen(&format!("-v --forward={} 80", server.local_addr().unwrap()));
+    let (_connector, entrance) = connect_forward(&place.direct());
+    let mut first = client(entrance);
+    let (mut served, _) = server.accept().unwrap();
+    // The first of them waits in the queue of the server, which is full then.
+    let _others = [0; 3].map(|_| client(entrance));
+    listener.line("link 3: open");
+    first.write_all(b"a").unwrap();
+    served.set_read_timeout(Some(DEADLINE)).unwrap();
+    served.read_exact(&mut [0]).unwrap();
+}
+
+#[test]
+fn once_takes_the_first_connection_only() {
+    let server = serve(echo);
+    let (listener, place) = listen(&format!("--once --forward={server} 80"));
+    let (connector, entrance) = connect_forward(&format!("--once {}", place.direct()));
+    let mut first = client(entrance);
+    first.write_all(b"a").unwrap();
+    first.read_exact(&mut [0]).unwrap();
+    assert_eq!(TcpStream::connect(entrance).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    let message = Program::start(&format!("connect {}", place.direct())).failed(5);
+    assert!(message.contains("refused"), "{message}");
+    first.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&first), b"");
+    drop(first);
+    connector.succeeded();
+    listener.succeeded();
+}
+
+/// Connections that were just closed keep nobody from the TCP port.
+#[test]
+fn a_restart_takes_the_tcp_port_at_once() {
+    let server = serve(|mut stream| stream.write_all(b"served"));
+    let (_listener, place) = listen(&format!("--forward={server} 80"));
+    let (connector, entrance) = connect_forward(&place.direct());
+    let stream = client(entrance);
+    // The connector closes first, so that the connection is remembered at its end.
+    assert_eq!(read_all(&stream), b"served");
+    drop(stream);
+    connector.signal(Signal::TERM);
+    connector.succeeded();
+    let mut connector = Program::start(&format!("connect --forward={entrance} {}", place.direct()));
+    connector.line("TCP connections to");
+    assert_eq!(read_all(&client(entrance)), b"served");
 }
 
 /// Without a free file descriptor, connections wait until there is one.
@@ -180,16 +251,8 @@ fn a_signal_ends_both_ends() {
 #[test]
 fn a_signal_while_nothing_is_open() {
     let (listener, _) = listen("--forward=9 80");
-    listener.signal(if interrupts_are_ignored() { Signal::TERM } else { Signal::INT });
+    listener.signal(if is_ignored(Signal::INT) { Signal::TERM } else { Signal::INT });
     listener.succeeded();
-}
-
-/// What a script runs in the background ignores SIGINT, and so do its children: the program respects that.
-fn interrupts_are_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    ignored >> (Signal::INT.as_raw() - 1) & 1 != 0
 }
 
 /// Whoever does not read holds up the one who writes, and nothing piles up in between.

@@ -8,6 +8,7 @@ use common::{Directory, Program, assert_same, bytes, listen, megabytes, seed};
 use msp_mio::relay::{Relay, RelayConfig};
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::process::Command;
 use std::thread;
 
 #[test]
@@ -74,6 +75,29 @@ fn bulk_both_ways_with_loss_and_reordering() {
     assert_same(&connector.succeeded(), &texts[1]);
     let stats = relay.stats();
     assert!(stats.lost * 20 > stats.passed, "the link was no bad one: {stats:?}");
+}
+
+/// Who runs the program is told what it was that broke, and the other end that not everything was carried.
+#[cfg(target_os = "linux")]
+#[test]
+fn standard_output_that_takes_no_more() {
+    for (redirection, reason) in
+        [("> /dev/full", "standard output: No space left"), ("| head -c 1", "standard output: Broken pipe")]
+    {
+        let (mut listener, place) = listen("47");
+        let program = env!("CARGO_BIN_EXE_msp");
+        let connect = format!("{program} connect --udp=127.0.0.1:0 --no-broadcast {}", place.direct());
+        let script = format!("{{ {connect}; echo status $? >&2; }} {redirection}");
+        let home = Directory::new();
+        let mut connector = Program::spawn(Command::new("sh").args(["-c", &script]), home.path());
+        let mut line = listener.take_stdin();
+        thread::spawn(move || while line.write_all(&[0; 1000]).is_ok() {});
+        connector.line(&format!("link 0: {reason}"));
+        assert_eq!(connector.line("status"), "1");
+        let ended = listener.ended();
+        assert_eq!(ended.status, 1, "{}", ended.stderr);
+        assert!(ended.stderr.contains("aborted by the peer"), "{}", ended.stderr);
+    }
 }
 
 /// As several `ssh` with a `ProxyCommand` would start them: no option says which port or identity each is to

@@ -5,7 +5,8 @@ use crate::tcp::TcpLink;
 use mio::Registry;
 use mio::event::Event;
 use msp_core::Instant;
-use msp_core::tunnel::{CloseKind, Tunnel};
+use msp_core::tunnel::{CloseKind, LinkId, Tunnel};
+use std::io;
 
 /// The local side of a link.
 #[derive(Debug)]
@@ -14,7 +15,23 @@ pub(crate) enum Local {
     Stdio(StdioLink),
 }
 
+/// What has become of a local side.
+#[derive(Debug)]
+pub(crate) enum LocalError {
+    /// It could not be had.
+    Unreachable(io::Error),
+    /// It was there, and broke.
+    Broken(io::Error),
+}
+
 impl Local {
+    pub(crate) fn id(&self) -> LinkId {
+        match self {
+            Self::Tcp(link) => link.id(),
+            Self::Stdio(link) => link.id(),
+        }
+    }
+
     pub(crate) fn ready(&mut self, event: &Event) {
         match self {
             Self::Tcp(link) => link.ready(event),
@@ -23,16 +40,20 @@ impl Local {
     }
 
     /// Moves bytes both ways. True if it did anything.
+    ///
+    /// # Errors
+    ///
+    /// Once, if it fails. The tunnel is to be told.
     pub(crate) fn turn(
         &mut self,
         registry: &Registry,
         tunnel: &mut Tunnel,
         now: Instant,
         buffer: &mut [u8],
-    ) -> bool {
+    ) -> Result<bool, LocalError> {
         match self {
             Self::Tcp(link) => link.turn(registry, tunnel, now, buffer),
-            Self::Stdio(link) => link.turn(tunnel, now),
+            Self::Stdio(link) => link.turn(tunnel, now).map_err(LocalError::Broken),
         }
     }
 

@@ -64,19 +64,26 @@ impl StdioLink {
         while self.wakes.read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
     }
 
+    pub(crate) fn id(&self) -> LinkId {
+        self.id
+    }
+
     /// Moves bytes both ways, as far as both sides allow. True if it did anything.
-    pub(crate) fn turn(&mut self, tunnel: &mut Tunnel, now: Instant) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// Once, when one of them fails.
+    pub(crate) fn turn(&mut self, tunnel: &mut Tunnel, now: Instant) -> io::Result<bool> {
         if self.failed {
-            return false;
+            return Ok(false);
         }
-        self.write(tunnel, now).and_then(|wrote| Ok(self.read(tunnel, now)? || wrote)).unwrap_or_else(
-            |error| {
-                log::info!("link {}: {error}", self.id);
-                self.failed = true;
-                tunnel.local_failed(now, self.id);
-                true
-            },
-        )
+        let wrote = self.write(tunnel, now).map_err(|error| of("standard output", &error));
+        let result = wrote.and_then(|wrote| {
+            let read = self.read(tunnel, now).map_err(|error| of("standard input", &error))?;
+            Ok(wrote || read)
+        });
+        self.failed = result.is_err();
+        result
     }
 
     fn write(&mut self, tunnel: &mut Tunnel, now: Instant) -> io::Result<bool> {
@@ -130,6 +137,11 @@ impl StdioLink {
     pub(crate) fn shutdown_write(&mut self) {
         self.output = None;
     }
+}
+
+/// An error that says where it is from.
+fn of(what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 /// Reads to the end, no further ahead than the channel has room.

@@ -1,5 +1,6 @@
 //! TCP connections as links of a tunnel, and the listener they come from.
 
+use crate::local::LocalError;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
@@ -74,6 +75,10 @@ impl TcpLink {
         Self { id, token, stream, state, readable, writable, read_closed, troubled }
     }
 
+    pub(crate) fn id(&self) -> LinkId {
+        self.id
+    }
+
     /// Remembers what the event said; the work is done in the next turn.
     pub(crate) fn ready(&mut self, event: &Event) {
         // An error or a hang-up shows in the next call, so both directions are worth a try.
@@ -85,24 +90,25 @@ impl TcpLink {
 
     /// Moves bytes both ways, as far as both sides allow and the turn's share goes. True if it did
     /// anything.
+    ///
+    /// # Errors
+    ///
+    /// Once, when the connection cannot be made or breaks.
     pub(crate) fn turn(
         &mut self,
         registry: &Registry,
         tunnel: &mut Tunnel,
         now: Instant,
         buffer: &mut [u8],
-    ) -> bool {
+    ) -> Result<bool, LocalError> {
         let result = match self.state {
-            State::Connecting(_) => self.check_connected(registry, tunnel, now),
-            State::Open => self.carry(tunnel, now, buffer),
+            State::Connecting(_) => {
+                self.check_connected(registry, tunnel, now).map_err(LocalError::Unreachable)
+            }
+            State::Open => self.carry(tunnel, now, buffer).map_err(LocalError::Broken),
             State::Failed => Ok(false),
         };
-        result.unwrap_or_else(|error| {
-            log::info!("link {}: {error}", self.id);
-            self.state = State::Failed;
-            tunnel.local_failed(now, self.id);
-            true
-        })
+        result.inspect_err(|_| self.state = State::Failed)
     }
 
     fn check_connected(

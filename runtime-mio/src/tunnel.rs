@@ -1,11 +1,12 @@
 //! A tunnel with its sockets, in anybody's loop.
 
-use crate::local::Local;
+use crate::local::{Local, LocalError};
 use crate::node::Node;
 use crate::runtime::Error;
 use crate::socket::ready;
 use crate::stdio::StdioLink;
 use crate::tcp::{ACCEPTS_PER_TURN, Acceptor, TcpLink};
+use log::Level;
 use mio::event::Event;
 use mio::{Registry, Token};
 use msp_core::msp::Limit;
@@ -13,12 +14,14 @@ use msp_core::tunnel::{self, Action, EndReason, LinkId, Outcome, TunnelConfig, T
 use msp_core::{Addr, Instant, Port};
 use msp_sockets::{LAST_TURNS, Socket, log_uplink};
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
+use std::{fmt, io};
 
 /// Bytes read from a TCP connection at once.
 const READ_BUFFER: usize = 64 * 1024;
+/// A target that cannot be reached is worth a line no more often than this.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Where the streams go that peers open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +30,16 @@ pub enum Target {
     Tcp(Vec<SocketAddr>),
     /// The first one to standard input and output, and then no more.
     Stdio,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Tcp(addresses) = self else { return f.write_str("standard input and output") };
+        for (index, address) in addresses.iter().enumerate() {
+            write!(f, "{}{address}", if index > 0 { ", " } else { "" })?;
+        }
+        Ok(())
+    }
 }
 
 /// Where the streams come from that are opened to a peer.
@@ -92,6 +105,8 @@ pub struct Tunnel {
     buffer: Vec<u8>,
     /// Only one link is carried, and its end is the outcome: the caller's to report.
     once: bool,
+    /// When it was last said that the target cannot be reached.
+    unreachable: Option<Instant>,
     /// How it has ended, and the turns that are left to send its last packets.
     ended: Option<(Outcome, usize)>,
     /// When the last turn was, and whether it did anything: then there may be more to do.
@@ -117,6 +132,7 @@ impl Tunnel {
             acceptor: None,
             buffer: vec![0; READ_BUFFER],
             once,
+            unreachable: None,
             ended: None,
             limit_name: |_| "the configuration",
         }
@@ -197,7 +213,8 @@ impl Tunnel {
         let now = self.socket.now();
         if let Some(id) = self.tunnel.local_accepted(now) {
             self.open(now, id, |tunnel, token| {
-                Ok(Local::Stdio(StdioLink::open(&tunnel.registry, token, id)?))
+                let link = StdioLink::open(&tunnel.registry, token, id).map_err(LocalError::Broken)?;
+                Ok(Local::Stdio(link))
             });
         }
     }
@@ -216,7 +233,9 @@ impl Tunnel {
         while let Some(action) = self.tunnel.poll_action() {
             progress = true;
             match action {
-                Action::Dial(id) => self.open(now, id, |tunnel, token| tunnel.dial(now, id, token)),
+                Action::Dial(id) => self.open(now, id, |tunnel, token| {
+                    tunnel.dial(now, id, token).map_err(LocalError::Unreachable)
+                }),
                 Action::ShutdownWrite(id) => {
                     if let Some(local) = self.links.get_mut(&self.token_of(id)) {
                         local.shutdown_write();
@@ -250,26 +269,53 @@ impl Tunnel {
     }
 
     /// Adds the local side of a link, or tells the tunnel that there is none.
-    fn open(&mut self, now: Instant, id: LinkId, open: impl FnOnce(&mut Self, Token) -> io::Result<Local>) {
+    fn open(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        open: impl FnOnce(&mut Self, Token) -> Result<Local, LocalError>,
+    ) {
         let token = self.token_of(id);
         match open(self, token) {
             Ok(local) => {
                 self.links.insert(token, local);
             }
-            Err(error) => {
-                log::warn!("link {id}: {error}");
-                self.tunnel.local_failed(now, id);
-            }
+            Err(error) => self.fail(now, id, &error),
         }
     }
 
     fn move_bytes(&mut self, now: Instant) -> bool {
         let Self { tunnel, registry, links, buffer, .. } = self;
-        let mut progress = false;
+        let (mut progress, mut failed) = (false, Vec::new());
         for local in links.values_mut() {
-            progress |= local.turn(registry, tunnel, now, buffer);
+            match local.turn(registry, tunnel, now, buffer) {
+                Ok(moved) => progress |= moved,
+                Err(error) => failed.push((local.id(), error)),
+            }
         }
+        progress |= !failed.is_empty();
+        failed.iter().for_each(|(id, error)| self.fail(now, *id, error));
         progress
+    }
+
+    /// The local side of a link has failed; only here is it known why.
+    fn fail(&mut self, now: Instant, id: LinkId, error: &LocalError) {
+        match error {
+            LocalError::Unreachable(error) => {
+                let due = self.unreachable.is_none_or(|at| now >= at + REPORT_INTERVAL);
+                if due {
+                    self.unreachable = Some(now);
+                }
+                let level = if due { Level::Warn } else { Level::Info };
+                log::log!(level, "link {id}: cannot connect to {}: {error}", self.target);
+            }
+            LocalError::Broken(error) => {
+                // The end of the only link is the end of the program, whose last line does not say why.
+                let level = if self.once { Level::Warn } else { Level::Info };
+                log::log!(level, "link {id}: {error}");
+            }
+        }
+        self.tunnel.local_failed(now, id);
     }
 
     fn accept(&mut self, now: Instant) -> bool {
@@ -280,7 +326,9 @@ impl Tunnel {
             progress = true;
             let Some(id) = self.tunnel.local_accepted(now) else { continue };
             self.open(now, id, |tunnel, token| {
-                Ok(Local::Tcp(TcpLink::accepted(&tunnel.registry, token, id, stream)?))
+                let link =
+                    TcpLink::accepted(&tunnel.registry, token, id, stream).map_err(LocalError::Broken)?;
+                Ok(Local::Tcp(link))
             });
         }
         progress
@@ -293,7 +341,7 @@ impl Tunnel {
                 // What was opened by strangers and has carried nothing is not worth a line each.
                 let is_idle = self.target != Target::Stdio && *received == 0;
                 let expected = self.once || *reason == EndReason::Finished || is_idle;
-                let level = if expected { log::Level::Info } else { log::Level::Warn };
+                let level = if expected { Level::Info } else { Level::Warn };
                 log::log!(
                     level,
                     "link {link}: {reason}; peer {peer}, {received} bytes received, {sent} sent"

@@ -250,6 +250,15 @@ pub fn connect_forward(arguments: &str) -> (Program, SocketAddr) {
     (program, address)
 }
 
+/// Whether this process, and so whatever it starts, ignores a signal: what a script runs in the background does so
+/// with SIGINT, and the program respects that.
+pub fn is_ignored(signal: rustix::process::Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    ignored >> (signal.as_raw() - 1) & 1 != 0
+}
+
 /// `count` bytes that look random, the same for the same seed.
 pub fn bytes(seed: u64, count: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2).wrapping_add(0x9e37_79b9_7f4a_7c15);
