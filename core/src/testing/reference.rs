@@ -19,6 +19,10 @@ const INTERVAL: Duration = Duration::from_millis(1500);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an initiator waits for data before it makes itself known.
 const FIRST_DELAY: Duration = Duration::from_millis(10);
+/// How long its user takes to hand over a message. Meanwhile nothing that arrives is looked at (observed).
+const SEND_TIME: Duration = Duration::from_micros(50);
+/// Its user is told of a change, and this long after it was told last (`spec/10` B).
+const REMINDER: Duration = Duration::from_secs(1);
 /// The clock of the reference counts milliseconds, and it acts when one has passed.
 const CLOCK: Duration = Duration::from_millis(1);
 
@@ -58,6 +62,10 @@ struct Connection {
     times_out_at: Instant,
     /// The user was refused.
     blocked: bool,
+    /// The user is at work until then, and what it was told last, and when.
+    busy_until: Instant,
+    told_writable: bool,
+    told_at: Instant,
     closed: Option<CloseReason>,
     /// A STOP has to be sent.
     stop: bool,
@@ -68,6 +76,8 @@ struct Outgoing {
     seq: Seq16,
     payload: Bytes,
     shutdown: bool,
+    /// When it is handed over.
+    ready: Instant,
     sent: Option<Instant>,
 }
 
@@ -90,14 +100,17 @@ impl Reference {
         self.open(Port::new(self.next_port).unwrap_or(remote.port), remote, true)
     }
 
-    /// Queues a message; `false` if it is refused. Once there is room, [`Event::Writable`] follows.
+    /// Queues a message; `false` if it is refused. Once there is room for two, [`Event::Writable`] follows.
     pub fn send(&mut self, id: StreamId, message: Bytes) -> bool {
         let Some(stream) = self.streams.get_mut(&id) else { return false };
         let open = stream.closed.is_none() && !stream.shut_down;
         if !open || stream.queue.len() > WINDOW {
-            stream.blocked |= open;
+            if open && !stream.blocked {
+                (stream.blocked, stream.told_at) = (true, self.now);
+            }
             return false;
         }
+        stream.busy_until = stream.busy_until.max(self.now) + SEND_TIME;
         stream.push(message, false);
         true
     }
@@ -119,6 +132,7 @@ impl Reference {
             None => stream.push(Bytes::new(), true),
         }
         stream.shut_down = true;
+        self.settle(id);
     }
 
     /// Aborts a stream: one STOP, and everything is forgotten.
@@ -159,10 +173,6 @@ impl Reference {
             }
             if stream.consumable() > was.1 || stream.peer_shut_down && !was.2 {
                 self.events.push_back(Event::Readable { stream: id });
-            }
-            if stream.blocked && stream.queue.len() <= WINDOW && stream.closed.is_none() {
-                stream.blocked = false;
-                self.events.push_back(Event::Writable { stream: id });
             }
         }
         self.settle(id);
@@ -244,6 +254,9 @@ impl Reference {
             acknowledge_at: self.now + FIRST_DELAY,
             times_out_at: self.now + IDLE_TIMEOUT,
             blocked: false,
+            busy_until: self.now,
+            told_writable: true,
+            told_at: self.now,
             closed: None,
             stop: false,
         };
@@ -255,6 +268,9 @@ impl Reference {
     /// Ends a stream that has come to its end, and forgets it.
     fn settle(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
+        if stream.tell(self.now) {
+            self.events.push_back(Event::Writable { stream: id });
+        }
         stream.check_finished();
         // What had arrived in order is delivered before the end is reported.
         if let Some(reason) = stream.closed
@@ -268,9 +284,16 @@ impl Reference {
     }
 }
 
+impl Outgoing {
+    fn transmit_at(&self) -> Instant {
+        self.sent.map_or(self.ready, |sent| sent + INTERVAL + CLOCK)
+    }
+}
+
 impl Connection {
     fn push(&mut self, payload: Bytes, shutdown: bool) {
-        self.queue.push_back(Outgoing { seq: self.next_seq, payload, shutdown, sent: None });
+        let (seq, ready) = (self.next_seq, self.busy_until);
+        self.queue.push_back(Outgoing { seq, payload, shutdown, ready, sent: None });
         self.next_seq = self.next_seq.next();
     }
 
@@ -344,12 +367,35 @@ impl Connection {
         if self.closed.is_some() {
             return None;
         }
-        let data = self.queue.iter().map(|it| it.sent.map_or(Instant::ZERO, |sent| sent + INTERVAL + CLOCK));
+        let data = self.queue.iter().map(Outgoing::transmit_at);
         data.min().map_or(Some(self.acknowledge_at), |at| Some(at.min(self.acknowledge_at)))
     }
 
     fn timeout(&self) -> Option<Instant> {
-        self.closed.is_none().then_some(self.times_out_at)
+        let told = self.tell_at();
+        self.closed.is_none().then(|| told.map_or(self.times_out_at, |at| at.min(self.times_out_at)))
+    }
+
+    fn is_writable(&self) -> bool {
+        self.queue.len() < WINDOW
+    }
+
+    /// When the user is to be told something.
+    fn tell_at(&self) -> Option<Instant> {
+        let changed = (self.is_writable() != self.told_writable).then_some(self.busy_until);
+        changed.or_else(|| self.blocked.then_some(self.busy_until.max(self.told_at + REMINDER)))
+    }
+
+    /// Whether the user is told now that it can write. It learns of changes only: a window that it has filled, and
+    /// that was opened again before this was looked at, stays shut until the reminder.
+    fn tell(&mut self, now: Instant) -> bool {
+        if self.closed.is_some() || self.tell_at().is_none_or(|at| now < at) {
+            return false;
+        }
+        (self.told_writable, self.told_at) = (self.is_writable(), now);
+        let open = self.blocked && self.queue.len() <= WINDOW;
+        self.blocked &= !open;
+        open
     }
 
     fn transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) {
@@ -360,7 +406,7 @@ impl Connection {
         let ack = self.received_data.then(|| self.expected.previous());
         self.last_ack = ack;
         self.acknowledge_at = now + INTERVAL;
-        let due = |it: &&mut Outgoing| it.sent.is_none_or(|sent| sent + INTERVAL + CLOCK <= now);
+        let due = |it: &&mut Outgoing| it.transmit_at() <= now;
         match self.queue.iter_mut().find(due) {
             Some(outgoing) => {
                 outgoing.sent = Some(now);

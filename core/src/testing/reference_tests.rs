@@ -54,6 +54,16 @@ impl Lab {
         self.sends(until).into_iter().map(|(_, packet)| packet).collect()
     }
 
+    /// Acknowledges what its first stream has sent.
+    fn acknowledge(&mut self, ack: u8) {
+        self.model.handle_datagram(self.now, addr(2, 700), Port::from(257), &[2, ack, 0]);
+    }
+
+    /// Sends until it is refused.
+    fn fill(&mut self, stream: StreamId) -> usize {
+        (0..100).take_while(|_| self.model.send(stream, Bytes::from_static(b"x"))).count()
+    }
+
     fn events(&mut self) -> Vec<Event> {
         self.events.extend(core::iter::from_fn(|| self.model.poll_event()));
         core::mem::take(&mut self.events)
@@ -108,12 +118,37 @@ fn five_messages_are_on_their_way_and_come_again_after_1500_ms() {
     let first: Vec<Vec<u8>> = (0..5).map(|n| vec![4, 0xff, 0xff, n, 0, n]).collect();
     assert_eq!(lab.packets(2499), first);
     let again: Vec<(u64, Vec<u8>)> = first.into_iter().map(|packet| (2501, packet)).collect();
-    assert_eq!(lab.sends(2501)[1..], again, "after a keep-alive");
+    assert_eq!(lab.sends(2502)[1..], again, "after a keep-alive");
     assert!(lab.events().is_empty());
-    lab.model.handle_datagram(lab.now, addr(2, 700), Port::from(257), b"\x02\x00\x00");
+    lab.acknowledge(0);
+    assert_eq!(lab.events(), [Event::Connected { stream }]);
+    lab.acknowledge(1);
+    assert_eq!(lab.events(), [Event::Writable { stream }]);
+    assert_eq!(lab.fill(stream), 2);
+}
+
+/// Observed: a second acknowledgment while the tunnel program fills the window that the first has opened.
+#[test]
+fn a_window_that_opens_while_it_is_filled_is_found_after_a_second() {
+    let mut lab = Lab::new();
+    let stream = lab.model.connect(lab.now, addr(2, 700));
+    assert_eq!(lab.fill(stream), 5);
+    lab.packets(1010);
+    lab.acknowledge(1);
     assert_eq!(lab.events(), [Event::Connected { stream }, Event::Writable { stream }]);
-    assert!(lab.model.send(stream, Bytes::from_static(b"x")));
-    assert!(!lab.model.send(stream, Bytes::from_static(b"x")));
+    assert_eq!(lab.fill(stream), 2);
+    lab.acknowledge(4);
+    lab.packets(1015);
+    lab.acknowledge(6);
+    lab.packets(2009);
+    assert_eq!(lab.events(), []);
+    lab.packets(2010);
+    assert_eq!(lab.events(), [Event::Writable { stream }]);
+
+    assert_eq!(lab.fill(stream), 5);
+    lab.packets(2011);
+    lab.acknowledge(11);
+    assert_eq!(lab.events(), [Event::Writable { stream }], "it had looked");
 }
 
 #[test]
