@@ -28,7 +28,9 @@ fn record(pair: &mut TunnelPair, time: Duration) -> Vec<(usize, Vec<u8>)> {
         if next.is_none_or(|at| at > pair.now) {
             let until = next.unwrap_or(end).min(end);
             // Up to the packet, not past it.
-            pair.step(until - Duration::from_micros(1));
+            if pair.step(until - Duration::from_micros(1)) {
+                continue;
+            }
             pair.now = pair.now.max(until);
             if pair.now >= end {
                 return packets;
