@@ -197,6 +197,23 @@ fn the_reference_forgets_a_stream_at_once() {
     }
 }
 
+/// The tunnel of the reference fills its window of five when an acknowledgment opens it, and misses another one that
+/// comes meanwhile: then it stands still for a second.
+#[test]
+fn the_reference_is_not_left_waiting() {
+    let seed = seed(1);
+    for (micros, rate) in [5, 50, 200, 1000, 10_000].into_iter().flat_map(|it| [(it, 0), (it, 5_000_000)]) {
+        let delay = Duration::from_micros(micros);
+        let link = move |link: Link| link.delay(delay).rate(rate, 100_000);
+        for scenario in [|it: Scenario| it, Scenario::with_nodes] {
+            let time = |count| scenario(Scenario::of(Reference, Ours).over(link).send(count)).run(seed).time;
+            let windows = 200;
+            let each = (time(5 * windows) - time(0)) / windows;
+            assert!(each < 2 * delay + ms(4), "{each:?} for 5 messages at {delay:?}, {rate} bytes/s");
+        }
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_packets() {
     let run = |seed| -> Report { Scenario::random(seed).run(seed) };

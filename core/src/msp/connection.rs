@@ -16,6 +16,13 @@ use core::time::Duration;
 /// A single consumed message is acknowledged after this long, so that an answer can carry the
 /// acknowledgment and neighbours in time share one. The reference daemon takes as long (`spec/10` A.4).
 const ACK_DELAY: Duration = Duration::from_millis(5);
+/// Two or more are acknowledged this long after the second, with what else has come of their burst. A receiver may
+/// do so (RFC 9000, section 13.2.2), a radio that cannot send and receive at once is spared packets, and the
+/// reference daemon's tunnel needs it: each acknowledgment has it fill its window of five again, and one that comes
+/// while it does goes unnoticed, for up to a second if it leaves nothing to acknowledge.
+const BURST_DELAY: Duration = Duration::from_millis(2);
+/// So many are acknowledged at once: a sender of ours that is fast need not wait for the end of a burst.
+const MAX_UNACKNOWLEDGED: u32 = 8;
 /// An initiator without data makes itself known after this long (`spec/10` A.5), then again after
 /// [`PROBE_INTERVAL`] doubled each time.
 const PROBE_DELAY: Duration = Duration::from_millis(10);
@@ -443,8 +450,13 @@ impl Connection {
         if finished {
             self.send.hold_shutdown();
         }
-        let at_once = self.unacknowledged > 1 || self.receive.has_hole() || finished;
-        self.ack_by(if at_once { now } else { now + ACK_DELAY });
+        let delay = match self.unacknowledged {
+            _ if finished || self.receive.has_hole() => Duration::ZERO,
+            1 => ACK_DELAY,
+            2..MAX_UNACKNOWLEDGED => BURST_DELAY,
+            _ => Duration::ZERO,
+        };
+        self.ack_by(now + delay);
     }
 
     fn ack_by(&mut self, at: Instant) {
