@@ -2,6 +2,7 @@
 
 use crate::address::{FarEnd, Forward, HostPort};
 use crate::failure::{Failure, Status};
+use crate::limits::MAX_THROUGH_DAEMON;
 use crate::logger::escape;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
@@ -185,7 +186,7 @@ fn definition() -> clap::Command {
     let once = || flag("once", "End with the first connection");
     let forward = |help| option("forward", "PORT|HOST:PORT", help);
     let port = || positional("MDPPORT", "MDP port, 0 to 2147483647");
-    let connections = || option("max-connections", "N", "Connections at once");
+    let connections = || option("max-connections", "N", "Connections at once; 1000 at most through a daemon");
     let memory = || {
         option("max-memory", "MB", "Memory for data on its way, of all connections together")
             .default_value("6")
@@ -340,8 +341,8 @@ fn read(matches: &ArgMatches) -> Result<Args, Failure> {
             seed: value(given, "seed")?,
         }),
     };
-    if matches!(command, Command::Demo(_)) && given.contains_id("servald") {
-        return Err(usage("demo has two nodes of its own and goes through no daemon: leave out --servald"));
+    if given.contains_id("servald") {
+        check_servald(&command)?;
     }
     let options = Options {
         udp: value(given, "udp")?,
@@ -355,6 +356,28 @@ fn read(matches: &ArgMatches) -> Result<Args, Failure> {
         quiet: given.get_flag("quiet"),
     };
     Ok(Args { command, options })
+}
+
+/// What cannot go through a daemon.
+fn check_servald(command: &Command) -> Result<(), Failure> {
+    let connections = match command {
+        Command::Demo(_) => {
+            return Err(usage(
+                "demo has two nodes of its own and goes through no daemon: leave out --servald",
+            ));
+        }
+        Command::Listen(Listen { limits, .. }) | Command::Connect(Connect { limits, .. }) => {
+            limits.connections
+        }
+        _ => 0,
+    };
+    if connections <= MAX_THROUGH_DAEMON {
+        return Ok(());
+    }
+    Err(usage(format_args!(
+        "--max-connections={connections} is too many for --servald: no more than {MAX_THROUGH_DAEMON} connections at \
+         once go through a daemon, which has to know a port for each"
+    )))
 }
 
 fn preference(given: &ArgMatches) -> Result<Wanted, Failure> {

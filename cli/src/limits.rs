@@ -1,8 +1,11 @@
 //! What peers may take, as the options say.
 
 use crate::args::Limits;
-use msp_core::msp;
 use msp_core::tunnel::TunnelConfig;
+use msp_core::{DaemonConfig, msp};
+
+/// Connections at once through a daemon, as [`settings`] has streams for them.
+pub(crate) const MAX_THROUGH_DAEMON: u32 = DaemonConfig::MAX_STREAMS as u32 / 2;
 
 /// The settings of the tunnel and of its streams.
 pub(crate) fn settings(limits: &Limits) -> (TunnelConfig, msp::Config) {
@@ -59,5 +62,11 @@ mod tests {
         let (tunnel, streams) = settings(&limits);
         assert_eq!((tunnel.max_links, streams.max_streams, streams.max_half_open), (1, 2, 1));
         assert_eq!((streams.new_streams, streams.send_memory / 1000), (2, 699));
+    }
+
+    #[test]
+    fn a_daemon_has_ports_for_the_most_connections_through_it() {
+        let limits = Limits { connections: MAX_THROUGH_DAEMON, per_peer: 1, rate: 1, memory: 1 };
+        assert_eq!(settings(&limits).1.max_streams, DaemonConfig::MAX_STREAMS);
     }
 }

@@ -142,11 +142,20 @@ fn ping_answers() {
 }
 
 #[test]
-fn the_demonstration_needs_no_daemon() {
+fn what_cannot_go_through_a_daemon() {
     let home = Directory::new();
-    let mut demo = Command::new(env!("CARGO_BIN_EXE_msp"));
-    let message = Program::spawn(demo.args(["demo", "--servald"]), home.path()).failed(2);
-    assert!(message.contains("leave out --servald"), "{message}");
+    let refused = |arguments: &str, reason: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_msp"));
+        let message = Program::spawn(command.args(arguments.split(' ')), home.path()).failed(2);
+        assert!(message.contains(reason), "{message}");
+    };
+    refused("demo --servald", "leave out --servald");
+    for command in ["listen --forward=9 80".to_owned(), format!("connect --forward=0 {SID} 80")] {
+        refused(
+            &format!("{command} --servald=/nowhere --max-connections=1001"),
+            "no more than 1000 connections",
+        );
+    }
 }
 
 #[test]

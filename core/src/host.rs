@@ -29,11 +29,16 @@ impl Host {
     pub const LINGER: Duration = Duration::from_secs(4);
 
     /// A host with the address of `uplink`: a [`Node`](crate::Node) or a [`Daemon`](crate::Daemon). `seed` must
-    /// come from a random source, or from a test's seed, and must not be that of the node.
+    /// come from a random source, or from a test's seed, and must not be that of the node. Through a daemon, there
+    /// are no more streams than it has ports for, see [`DaemonConfig::for_streams`](crate::DaemonConfig::for_streams).
     #[must_use]
-    pub fn new(uplink: impl Into<Uplink>, config: crate::msp::Config, seed: [u8; 32]) -> Self {
+    pub fn new(uplink: impl Into<Uplink>, mut config: crate::msp::Config, seed: [u8; 32]) -> Self {
+        let uplink = uplink.into();
+        if let Uplink::Daemon(daemon) = &uplink {
+            config.max_streams = config.max_streams.min(daemon.max_streams());
+        }
         let endpoint = Endpoint::new(config, seed);
-        Self { uplink: uplink.into(), endpoint, ports: BTreeSet::new(), datagram: Vec::new() }
+        Self { uplink, endpoint, ports: BTreeSet::new(), datagram: Vec::new() }
     }
 
     /// Its address, see [`Uplink::sid`].
@@ -136,14 +141,13 @@ impl Host {
         if !self.must_bind() {
             return;
         }
-        let ports = self.endpoint.changed_ports();
-        for port in self.ports.difference(&ports) {
-            self.uplink.release(now, *port);
+        let Self { uplink, endpoint, ports, .. } = self;
+        let mut wanted = endpoint.changed_ports();
+        for port in ports.difference(&wanted) {
+            uplink.release(now, *port);
         }
-        for port in ports.difference(&self.ports) {
-            // Without its port a stream cannot be heard and comes to its own end.
-            let _ = self.uplink.bind(now, *port);
-        }
-        self.ports = ports;
+        // There are ports for all streams. Where more listeners have taken them, it is tried again with the next change.
+        wanted.retain(|port| ports.contains(port) || uplink.bind(now, *port).is_ok());
+        *ports = wanted;
     }
 }

@@ -109,6 +109,38 @@ impl Machine {
     }
 }
 
+/// There are never more streams than ports, not even when many ports are being given back.
+#[test]
+fn every_stream_has_a_port_or_is_refused() {
+    const STREAMS: usize = 30;
+    let (now, remote) = (Instant::from_millis(1000), Addr::new(SID, PORT.into()));
+    let daemon = Daemon::new(DaemonConfig::for_streams(STREAMS), now);
+    let mut host = Host::new(daemon, Config::default(), [1; 32]);
+    let (mut servald, mut buffer) = (Servald::new(SID), Vec::new());
+    for round in 0..10 {
+        let now = now + Duration::from_secs(round);
+        let streams: Vec<_> = std::iter::from_fn(|| host.endpoint().connect(now, remote).ok()).collect();
+        assert_eq!(streams.len(), STREAMS);
+        // Time for questions and answers, and not for the words that come after them.
+        for millis in 0..500 {
+            let now = now + Duration::from_millis(millis);
+            host.handle_timeout(now);
+            while host.poll_transmit(now, &mut buffer).is_some() {
+                assert!(servald.receive(CLIENT, &buffer));
+            }
+            while let Some(reply) = servald.poll(CLIENT) {
+                host.handle_incoming(now, Incoming::Reply(&reply));
+            }
+        }
+        assert_eq!(servald.bound(), STREAMS, "in round {round}");
+        let later = now + Duration::from_millis(500);
+        for stream in streams {
+            host.endpoint().stream(stream).unwrap().reset(later);
+        }
+        while host.poll_event().is_some() {}
+    }
+}
+
 #[test]
 fn a_stream_goes_through_and_gives_its_port_back() {
     let mut machine = Machine::new(2000);

@@ -59,7 +59,7 @@ fn try_bind(identity: Identity, config: &Config) -> io::Result<(Host, Socket)> {
 pub fn attach(instance: &Instance, port: Option<Port>, streams: msp::Config) -> io::Result<(Host, Socket)> {
     let socket = DaemonSocket::bind(instance, port)?;
     let clock = Clock::start();
-    let daemon = Daemon::new(DaemonConfig::default(), clock.now());
+    let daemon = Daemon::new(DaemonConfig::for_streams(streams.max_streams), clock.now());
     let host = Host::new(daemon, streams, random()?);
     Ok((host, Socket { kind: Kind::Daemon(socket), clock, unreachable: false }))
 }

@@ -15,7 +15,8 @@ pub struct DaemonConfig {
     /// A port at which nothing was received for so long is bound again, because a daemon forgets its ports
     /// when it restarts, and tells nobody; at least 100 ms, 5 s by default.
     pub rebind_interval: Duration,
-    /// Ports that can be bound at once; 512 by default.
+    /// Ports that can be bound at once, and those that were released until the daemon is told; 528 by default, which
+    /// is for 256 streams, see [`DaemonConfig::for_streams`].
     pub max_ports: usize,
     /// Datagrams that are sent within [`DaemonConfig::burst_interval`], 1 to 8; 8 by default. The kernel keeps
     /// 10 for a socket and drops the others (`spec/80` section 3).
@@ -33,6 +34,24 @@ pub struct DaemonConfig {
 impl DaemonConfig {
     /// Bytes of data that one datagram holds at most.
     pub const MAX_PAYLOAD_LEN: usize = Payload::MAX_LEN;
+    /// Streams that a [`Host`](crate::Host) has through a daemon at most. Those that were opened here have a port each,
+    /// and one port is asked for at a time: after a restart of the daemon it takes more than a second to have so many
+    /// again, and streams end that are not heard for ten.
+    pub const MAX_STREAMS: usize = 2000;
+
+    /// Ports that are for other things than streams: listeners, queries, the discovery of services.
+    const OTHER_PORTS: usize = 8;
+
+    /// The usual settings, with as many ports as so many streams can need, or [`DaemonConfig::MAX_STREAMS`].
+    #[must_use]
+    pub fn for_streams(streams: usize) -> Self {
+        Self { max_ports: 2 * (streams.min(Self::MAX_STREAMS) + Self::OTHER_PORTS), ..Self::default() }
+    }
+
+    /// How many streams have a port each, at the same time, even if all before them were released just now.
+    pub(super) fn max_streams(&self) -> usize {
+        (self.max_ports / 2).saturating_sub(Self::OTHER_PORTS).clamp(1, Self::MAX_STREAMS)
+    }
 
     /// Brings every setting into its range.
     pub(super) fn clamped(mut self) -> Self {
@@ -58,7 +77,7 @@ impl Default for DaemonConfig {
             first_retry: Duration::from_millis(250),
             last_retry: Duration::from_secs(4),
             rebind_interval: Duration::from_secs(5),
-            max_ports: 512,
+            max_ports: 528,
             burst: 8,
             burst_interval: Duration::from_millis(5),
             send_queue: 64,
@@ -106,6 +125,18 @@ mod tests {
         assert_eq!(waits, [250, 500, 1000, 2000, 4000, 4000, 4000, 4000].map(ms));
         let config = DaemonConfig { last_retry: Duration::MAX, ..config };
         assert_eq!(config.retry(u32::MAX), ms(250 << 16));
+    }
+
+    #[test]
+    fn there_are_ports_for_every_stream() {
+        for streams in [1, 256, DaemonConfig::MAX_STREAMS] {
+            assert_eq!(DaemonConfig::for_streams(streams).max_streams(), streams);
+        }
+        assert_eq!(DaemonConfig::default().max_ports, DaemonConfig::for_streams(256).max_ports);
+        assert_eq!(DaemonConfig::for_streams(usize::MAX).max_streams(), DaemonConfig::MAX_STREAMS);
+        let [few, many] =
+            [1, usize::MAX].map(|max_ports| DaemonConfig { max_ports, ..DaemonConfig::default() });
+        assert_eq!((few.max_streams(), many.max_streams()), (1, DaemonConfig::MAX_STREAMS));
     }
 
     #[test]

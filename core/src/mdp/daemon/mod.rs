@@ -206,6 +206,11 @@ impl Daemon {
         self.bindings.contains(port)
     }
 
+    /// How many streams can have ports at once.
+    pub(crate) fn max_streams(&self) -> usize {
+        self.config.max_streams()
+    }
+
     /// Sends a datagram from `from` to `to`, which is an address or a port of [`Sid::BROADCAST`]. `Ok` means
     /// that it will be handed to the daemon, not that it arrives.
     ///
