@@ -109,6 +109,28 @@ impl Machine {
     }
 }
 
+/// The peer gives up by itself in this time.
+#[test]
+fn a_stream_that_is_reset_while_no_daemon_is_there_is_forgotten_in_time() {
+    let start = Instant::from_millis(1000);
+    let mut host = Host::new(Daemon::new(DaemonConfig::default(), start), Config::default(), [1; 32]);
+    let stream = host.endpoint().connect(start, Addr::new(SID, PORT.into())).unwrap();
+    host.endpoint().stream(stream).unwrap().reset(start);
+    let (mut now, mut buffer) = (start, Vec::new());
+    for _ in 0..1000 {
+        host.handle_timeout(now);
+        while host.poll_transmit(now, &mut buffer).is_some() {
+            host.handle_incoming(now, Incoming::Unreachable);
+        }
+        while host.poll_event().is_some() || host.poll_uplink_event().is_some() {}
+        if host.is_idle() {
+            return assert_eq!(now.since(start), Duration::from_secs(10));
+        }
+        now = host.poll_timeout().unwrap();
+    }
+    panic!("it is never forgotten");
+}
+
 /// There are never more streams than ports, not even when many ports are being given back.
 #[test]
 fn every_stream_has_a_port_or_is_refused() {

@@ -53,8 +53,9 @@ enum Wire {
         sent: u8,
         next: Instant,
     },
-    /// Aborted; the peer is told a few times.
+    /// Aborted; the peer is told a few times, if nothing below keeps it from that until it gives up by itself.
     Stopping {
+        until: Instant,
         sent: u8,
         next: Instant,
     },
@@ -252,7 +253,9 @@ impl Connection {
                 }
                 self.set_pace();
             }
-            Wire::Lingering { until, .. } if now >= until => self.wire = Wire::Silent,
+            Wire::Lingering { until, .. } | Wire::Stopping { until, .. } if now >= until => {
+                self.wire = Wire::Silent;
+            }
             _ => {}
         }
     }
@@ -264,8 +267,8 @@ impl Connection {
                 let idle = self.idle_deadline();
                 Some(self.send.timeout(&self.round_trip).map_or(idle, |at| at.min(idle)))
             }
-            Wire::Lingering { until, .. } => Some(until),
-            Wire::Stopping { .. } | Wire::Silent => None,
+            Wire::Lingering { until, .. } | Wire::Stopping { until, .. } => Some(until),
+            Wire::Silent => None,
         }
     }
 
@@ -318,10 +321,11 @@ impl Connection {
                 self.acknowledged_end |= ends;
                 self.form.emit(first, ack, None, buffer);
             }
-            Wire::Stopping { sent, .. } => {
+            Wire::Stopping { until, sent, .. } => {
                 let next = now + self.last_packet_interval(sent);
                 let sent = sent + 1;
-                self.wire = if sent < LAST_STOPS { Wire::Stopping { sent, next } } else { Wire::Silent };
+                let goes_on = sent < LAST_STOPS;
+                self.wire = if goes_on { Wire::Stopping { until, sent, next } } else { Wire::Silent };
                 self.form.refusal().emit(buffer);
             }
             Wire::Silent => return false,
@@ -351,7 +355,7 @@ impl Connection {
             return;
         }
         self.close(reason);
-        self.wire = Wire::Stopping { sent: 0, next: now };
+        self.wire = Wire::Stopping { until: now + self.idle_timeout, sent: 0, next: now };
     }
 
     /// Ends the connection without a word.
