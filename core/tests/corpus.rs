@@ -12,6 +12,7 @@ fn the_committed_corpus_passes() {
         let name = target.file_stem().and_then(|name| name.to_str()).unwrap();
         let body: fn(&[u8]) = match name {
             "daemon_socket" => fuzz::daemon_socket,
+            "daemon_streams" => fuzz::daemon_streams,
             "datagram" => fuzz::datagram,
             "differential" => fuzz::differential,
             "node" => fuzz::node,

@@ -276,7 +276,7 @@ impl State {
 }
 
 /// A datagram that a daemon could send, but did not.
-fn made_up(operation: u8, what: u8, port: Port, payload: &[u8]) -> Vec<u8> {
+pub(super) fn made_up(operation: u8, what: u8, port: Port, payload: &[u8]) -> Vec<u8> {
     let sid = [SID, SID, SID, OTHER, Sid::BROADCAST, ANY, SID, SID][usize::from(what & 7)];
     let kind = match what >> 3 & 7 {
         0 | 1 => ReplyKind::Bound,

@@ -1,6 +1,7 @@
 //! Bodies of the fuzz targets, also replayed over the committed corpus by `cargo test`.
 
 mod daemon_socket;
+mod daemon_streams;
 mod datagram;
 mod forge;
 mod node;
@@ -10,6 +11,7 @@ mod wire;
 
 pub use super::ops::{differential, pair};
 pub use daemon_socket::daemon_socket;
+pub use daemon_streams::daemon_streams;
 pub use datagram::datagram;
 pub use node::node;
 pub use stream_ops::stream_ops;
