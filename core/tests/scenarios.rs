@@ -56,6 +56,13 @@ fn loss_20() {
     everyone(|it| it.over(|link| link.delay(ms(10)).loss(20)).send(100).answer(100));
 }
 
+/// It goes on to receive for as long as the other sends.
+#[test]
+fn the_end_with_little_to_send_finishes_first() {
+    everyone(|it| it.over(|link| link.delay(ms(10)).loss(20)).send(1).answer(64));
+    everyone(|it| it.over(|link| link.delay(ms(10)).loss(20)).send(64).answer(1));
+}
+
 #[test]
 fn loss_30_one_way() {
     everyone(|it| it.over(|link| link.delay(ms(10))).back(|link| link.loss(30)).send(100).answer(100));

@@ -20,6 +20,7 @@ mod daemon;
 mod embedded;
 #[path = "../common/exchange.rs"]
 mod exchange;
+mod finish;
 mod lab;
 mod matrix;
 mod ours;
