@@ -1,7 +1,7 @@
 //! What a node hands to the layer above, and why it does not take something from it.
 
 use crate::wire::mdp::Protection;
-use crate::{Addr, Port};
+use crate::{Addr, Port, Sid};
 use bytes::Bytes;
 use core::fmt;
 
@@ -57,9 +57,26 @@ pub enum SendDatagramError {
     },
     /// The payload is empty, which is never sent: it aborts the reference daemon (`spec/80` section 4).
     Empty,
-    /// No datagram can go to this destination: it is this node itself, or a SID that no identity has. From a
-    /// daemon's client: it is port 0, or an encrypted broadcast.
+    /// No datagram can go to this destination: it is port 0, a SID that no identity has, or this node itself, which
+    /// a daemon's client can send to. A daemon's client can send to everyone, but nothing encrypted.
     InvalidDestination,
+}
+
+impl SendDatagramError {
+    /// Refuses what can be sent by nobody. `max` is the length of the longest payload.
+    pub(super) fn check(to: Addr, protection: Protection, payload: &[u8], max: usize) -> Result<(), Self> {
+        // Nobody has the key to an encrypted broadcast.
+        let is_to_all = to.sid == Sid::BROADCAST && protection != Protection::Encrypted;
+        if payload.is_empty() {
+            Err(Self::Empty)
+        } else if payload.len() > max {
+            Err(Self::TooLarge { max })
+        } else if to.port == Port::ANY || (to.sid.is_reserved() && !is_to_all) {
+            Err(Self::InvalidDestination)
+        } else {
+            Ok(())
+        }
+    }
 }
 
 impl fmt::Display for SendDatagramError {

@@ -280,13 +280,8 @@ impl Node {
                 Protection::Clear => 0,
             };
         let max = (self.config.mtu - MAX_HEADERS).min(FORBIDDEN_PAYLOAD_LEN - 1) - overhead;
-        if payload.is_empty() {
-            return Err(SendDatagramError::Empty);
-        }
-        if payload.len() > max {
-            return Err(SendDatagramError::TooLarge { max });
-        }
-        if to.sid.is_reserved() || to.sid == self.sid() {
+        SendDatagramError::check(to, protection, payload, max)?;
+        if to.sid == Sid::BROADCAST || to.sid == self.sid() {
             return Err(SendDatagramError::InvalidDestination);
         }
         let next_hop = self.next_hop(&to.sid);

@@ -226,18 +226,12 @@ impl Daemon {
         payload: &[u8],
     ) -> Result<(), SendDatagramError> {
         self.advance(now);
-        let too_large = SendDatagramError::TooLarge { max: Payload::MAX_LEN };
-        let none = if payload.is_empty() { SendDatagramError::Empty } else { too_large };
-        let payload = Payload::new(payload).ok_or(none)?;
-        // Nobody has the key to an encrypted broadcast.
-        let to_all = to.sid == Sid::BROADCAST && protection != Protection::Encrypted;
-        if to.port == Port::ANY || (to.sid.is_reserved() && !to_all) {
-            return Err(SendDatagramError::InvalidDestination);
-        }
+        SendDatagramError::check(to, protection, payload, Payload::MAX_LEN)?;
         if !self.bindings.contains(from) {
             return Err(SendDatagramError::NotBound);
         }
-        let Some(sid) = self.sid.filter(|_| self.has_room(from)) else {
+        let sid = self.sid.filter(|_| self.has_room(from));
+        let Some((sid, payload)) = sid.zip(Payload::new(payload)) else {
             return Err(SendDatagramError::WouldBlock);
         };
         let (local, qos, ttl) = (Addr::new(sid, from), Qos::Default, Ttl::DEFAULT);
