@@ -10,13 +10,6 @@ use crate::{Addr, Instant, Port, Sid};
 use core::cmp::Reverse;
 use core::time::Duration;
 
-/// Refusals that may wait to be sent.
-const MAX_REFUSALS: usize = 64;
-/// Refusals are sent at most this often, after a burst of [`REFUSAL_BURST`], so that nobody can use them to
-/// flood a third party.
-const REFUSAL_INTERVAL: Duration = Duration::from_millis(10);
-const REFUSAL_BURST: u32 = 32;
-
 /// The same limit is reported no more often.
 pub(super) const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -193,11 +186,7 @@ impl Endpoint {
 
     /// Tells a peer that there is no such connection.
     pub(super) fn refuse(&mut self, now: Instant, outgoing: Outgoing, refusal: Refusal) {
-        let soon = now + REFUSAL_INTERVAL * REFUSAL_BURST;
-        if self.refusals.len() < MAX_REFUSALS && self.refusals_drained < soon {
-            self.refusals_drained = self.refusals_drained.max(now) + REFUSAL_INTERVAL;
-            self.refusals.push_back((outgoing, refusal));
-        } else {
+        if !self.refusals.push(now, now + self.config.idle_timeout, outgoing, refusal) {
             self.stats.refusals_dropped += 1;
         }
     }

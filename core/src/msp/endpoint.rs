@@ -4,8 +4,9 @@ use super::admission::{ENDED_EACH, Ended, EndpointStats};
 use super::config::Config;
 use super::connection::{Connection, Role};
 use super::event::{CloseReason, ConnectError, DatagramError, Event, ListenError};
-use super::form::{Form, Packet, Refusal, Verdict};
+use super::form::{Form, Packet, Verdict};
 use super::receive::MAX_PACKET;
+use super::refusals::Refusals;
 use super::replay::Replays;
 use super::schedule::{Schedule, Slot};
 use super::stream::{Stream, StreamId};
@@ -53,9 +54,7 @@ pub struct Endpoint {
     /// Streams that were accepted and have ended lately, the latest first.
     pub(super) ended: VecDeque<Ended>,
     replays: Replays,
-    pub(super) refusals: VecDeque<(Outgoing, Refusal)>,
-    /// When the refusals sent so far would all have left at the limited rate.
-    pub(super) refusals_drained: Instant,
+    pub(super) refusals: Refusals,
     pub(super) stats: EndpointStats,
     /// When each limit was last reported.
     pub(super) reported: [Option<Instant>; 5],
@@ -80,8 +79,7 @@ impl Endpoint {
             slots: BTreeMap::new(),
             index: BTreeMap::new(),
             ended: VecDeque::new(),
-            refusals: VecDeque::new(),
-            refusals_drained: Instant::ZERO,
+            refusals: Refusals::default(),
             stats: EndpointStats::default(),
             reported: [None; 5],
             next_id: 0,
@@ -231,6 +229,7 @@ impl Endpoint {
     /// Does what is due. Early or twice, it does nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.schedule.advance(now);
+        self.refusals.expire(now);
         while let Some(id) = self.schedule.due() {
             let Some(slot) = self.slots.get_mut(&id) else { return };
             slot.connection.handle_timeout(now);
@@ -266,10 +265,9 @@ impl Endpoint {
     ) -> Option<Outgoing> {
         buffer.clear();
         let now = self.schedule.advance(now);
-        if let Some((outgoing, refusal)) = self.refusals.front().copied()
-            && has_room(outgoing.from, outgoing.to.sid)
+        if self.refuses(&has_room)
+            && let Some((outgoing, refusal)) = self.refusals.pop()
         {
-            self.refusals.pop_front();
             refusal.emit(buffer);
             return Some(outgoing);
         }
@@ -331,14 +329,18 @@ impl Endpoint {
 
     /// When the next timer is due, whatever waits to be taken.
     pub(crate) fn next_timer(&self) -> Option<Instant> {
-        self.schedule.next_timer()
+        [self.schedule.next_timer(), self.refusals.expires_at()].into_iter().flatten().min()
     }
 
     /// Whether [`Endpoint::poll_transmit_if`] would return something.
     pub(crate) fn has_transmit(&self, has_room: impl Fn(Port, Sid) -> bool) -> bool {
         let mut ready = self.schedule.ready().filter_map(|id| self.slots.get(&id));
-        self.refusals.front().is_some_and(|(refusal, _)| has_room(refusal.from, refusal.to.sid))
-            || ready.any(|slot| has_room(slot.connection.local, slot.connection.peer.sid))
+        self.refuses(&has_room) || ready.any(|slot| has_room(slot.connection.local, slot.connection.peer.sid))
+    }
+
+    /// Whether a refusal can be sent.
+    fn refuses(&self, has_room: impl Fn(Port, Sid) -> bool) -> bool {
+        self.refusals.front().is_some_and(|refusal| has_room(refusal.from, refusal.to.sid))
     }
 
     pub(super) fn open(&mut self, now: Instant, role: Role, form: Form, local: Port, peer: Addr) -> StreamId {
@@ -349,6 +351,7 @@ impl Endpoint {
         self.schedule.settle(id, &mut slot);
         self.slots.insert(id, slot);
         self.index.insert((local, peer), id);
+        self.refusals.forget(local, peer);
         self.ports_changed = true;
         id
     }

@@ -86,6 +86,27 @@ fn at_most_64_refusals_wait() {
 }
 
 #[test]
+fn a_refusal_that_cannot_be_sent_waits_until_the_peer_has_given_up() {
+    let mut endpoint = listening();
+    let _ = deliver(&mut endpoint, ms(0), peer(2), b"\x00\xff\xff");
+    let none = |_, _| false;
+    for (at, idle) in [(0, false), (9_999, false), (10_000, true)] {
+        endpoint.handle_timeout(ms(at));
+        assert!(endpoint.poll_transmit_if(ms(at), &mut Vec::new(), none).is_none());
+        assert_eq!((endpoint.is_idle(), endpoint.next_timer()), (idle, (!idle).then(|| ms(10_000))));
+    }
+}
+
+/// It would end that stream.
+#[test]
+fn a_refusal_is_not_sent_to_who_has_a_stream_by_then() {
+    let mut endpoint = listening();
+    let _ = deliver(&mut endpoint, ms(0), peer(2), b"\x00\xff\xff");
+    deliver(&mut endpoint, ms(1), peer(2), b"\x04\xff\xff\x00\x00abc").unwrap();
+    assert!(sent(&mut endpoint, ms(1)).iter().all(|(_, packet)| packet != b"\x08"));
+}
+
+#[test]
 fn the_ports_of_an_ended_stream_are_free_again_after_the_idle_timeout() {
     let mut endpoint = listening();
     accepted(&mut endpoint);

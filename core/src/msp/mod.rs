@@ -21,6 +21,7 @@ mod first_message;
 mod form;
 mod peers;
 pub(crate) mod receive;
+mod refusals;
 mod replay;
 mod schedule;
 pub(crate) mod send;
