@@ -37,6 +37,10 @@ pub(crate) fn bind_client(
     streams: msp::Config,
 ) -> Result<Node, Failure> {
     if let Some(servald) = &options.servald {
+        if let Some(host) = host {
+            let message = format!("with --servald, the daemon knows where nodes are: leave out @{host}");
+            return Err(Failure::new(Status::Usage, message));
+        }
         return finish(servald::attach(servald, None, streams)?, None);
     }
     let mut config = config(options, host, streams)?;

@@ -42,6 +42,20 @@ fn wrong_usage() {
     refused("listen \u{1b}[2J", 2, "\\u{1b}[2J");
 }
 
+/// What would be ignored is refused.
+#[test]
+fn a_daemon_needs_no_address_of_the_far_end() {
+    let home = Directory::new();
+    let daemon = format!("--servald={}", home.join("nowhere"));
+    for command in ["connect", "ping"] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_msp"));
+        program.args([command, &daemon, &format!("{SID}@host:4110")]);
+        program.args((command == "connect").then_some("80"));
+        let message = Program::spawn(&mut program, home.path()).failed(2);
+        assert!(message.contains("leave out @host:4110"), "{message}");
+    }
+}
+
 #[test]
 fn a_host_that_does_not_exist() {
     // A label of more than 63 characters has no chance in any name service, so none is asked.

@@ -228,8 +228,21 @@ fn a_killed_listener_has_its_port_again() {
         listener.finish();
         connector.finish().assert_status("the connector of a killed listener", 1);
     }
-    let listener = there.listen(&[&port], Some(b"hi\n"));
-    let connector = here.spawn(&["connect", there.sid(), &port], Some(b"hello\n"));
+    greet(&here, &there, &port);
+}
+
+#[test]
+fn both_ends_are_at_one_daemon() {
+    let Some(lab) = lab("both_ends_are_at_one_daemon") else { return };
+    let here = Side::start(&lab, HERE, End::ThroughDaemon);
+    greet(&here, &here.beside(End::ThroughDaemon), &Run::port());
+}
+
+/// One connection on standard input and output.
+#[track_caller]
+fn greet(here: &Side<'_>, there: &Side<'_>, port: &str) {
+    let listener = there.listen(&[port], Some(b"hi\n"));
+    let connector = here.spawn(&["connect", there.sid(), port], Some(b"hello\n"));
     for (process, greeting) in [(connector, "hi\n"), (listener, "hello\n")] {
         let ended = process.finish();
         ended.assert_status("an end", 0);
