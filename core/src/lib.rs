@@ -63,6 +63,15 @@
 //! After any call that may change something, a call of a [`Stream`](msp::Stream) included, the `while` loops
 //! are due again, and `poll_timeout` may have changed.
 //!
+//! A few things are the loop's to know:
+//!
+//! - Time is `Instant::ZERO + start.elapsed()`, with a `start` of the monotonic clock of std, or the ticks of a timer.
+//! - A UDP payload has at most 1472 bytes; receive into at least as many, and one more tells a longer one, which is
+//!   none of ours.
+//! - [`Destination::Broadcast`] goes to the broadcast address of the interface's network,
+//!   at the UDP port of the mesh, 4110, from a socket that is allowed to.
+//! - Messages are [`Bytes`], which a `Vec<u8>`, a `&'static str` and a `&'static [u8]` become with `into()`.
+//!
 //! # What every layer promises
 //!
 //! 1. **Time is an argument.** `now` should not go back; where it does, the last time seen counts.
@@ -89,6 +98,8 @@
 //! - **To receive is to acknowledge.** [`Stream::recv`](msp::Stream::recv) tells the peer that the message
 //!   need not be kept any longer, and makes room for the next. Call it when the message is safe;
 //!   [`Stream::peek`](msp::Stream::peek) until then.
+//! - **Back-pressure is two calls.** To pass messages on, [`peek`](msp::Stream::peek), send, and only when that
+//!   worked [`recv`](msp::Stream::recv). Who receives first has to keep what cannot be sent, without bound.
 //! - **Events are hints, the handle has the truth.** After `Readable`, receive until there is `None`; after a
 //!   refused `send`, `Writable` follows.
 //! - **Do not exit too early.** After the last stream has closed, [`Host::is_idle`] tells when the peers know
@@ -148,6 +159,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! There is more to copy beside this crate, each with a test that runs it:
+//!
+//! | example | shows |
+//! | --- | --- |
+//! | `core/examples/loopback.rs` | two endpoints in memory, without a node |
+//! | `core/examples/poll_loop.rs` | a loop on nothing but std: a UDP socket and a clock |
+//! | `core/no-std/` | a program without std, in a heap of fixed size, which tells how much it took |
+//! | `runtime-mio/examples/echo.rs` | streams inside a loop on mio that has a socket and a timer of its own |
+//! | `runtime-mio/examples/two_nodes.rs` | tunnels between two nodes |
+//!
 //! # Where the rules come from
 //!
 //! The wire is that of the reference daemon, serval-dna. Its formats and its behaviour are written down in a
@@ -158,7 +179,11 @@
 //! # Features
 //!
 //! - `testing`: simulated networks, a model of the reference daemon's streams and the bodies of fuzz targets, for
-//!   tests of this crate and of what is built on it. Needs std.
+//!   tests of this crate and of what is built on it. Needs std, and may change with any version.
+//!
+//! There is none for logging: [`Host::poll_event`], [`Host::poll_uplink_event`] and
+//! [`Tunnel::poll_event`](tunnel::Tunnel::poll_event) tell everything that is worth a line. With `defmt`, that is
+//! `Debug2Format(&event)`. No secret is in the text of any type.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -178,6 +203,9 @@ pub mod testing;
 mod time;
 pub mod tunnel;
 pub mod wire;
+
+/// A message or a payload, of the crate [`bytes`].
+pub use bytes::Bytes;
 
 pub use addr::{Addr, ParsePortError, ParseSidError, Port, Sid};
 pub use host::Host;

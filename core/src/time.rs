@@ -7,7 +7,8 @@ use core::time::Duration;
 /// A point in time, in microseconds since an origin that the caller chooses.
 ///
 /// Nothing in this crate reads a clock: every call that depends on time is told what time it is. The
-/// origin has no meaning; a runtime counts from its own start. All arithmetic saturates.
+/// origin has no meaning; a runtime counts from its own start, with std as `Instant::ZERO + start.elapsed()`. All
+/// arithmetic saturates.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instant(u64);
 

@@ -232,7 +232,7 @@ fn tunnels_share_a_poll_with_others() {
     serving.join().unwrap();
 }
 
-/// `cargo test --release -p msp-mio --test poll -- --ignored --nocapture` prints what 1,000 streams take, both ends
+/// `cargo test -p msp-mio --test poll -- --ignored --nocapture` prints what 1,000 streams take, both ends
 /// of them in this process.
 #[test]
 #[ignore = "it is to be looked at, on Linux"]

@@ -36,7 +36,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
 /// Every public item of a package, one a line. Implementations that every type has are left out.
 fn list(root: &Path, package: &str) -> Result<String, Box<dyn Error>> {
-    let target = root.join("target/public-api");
+    let target = root.join("target/public-api/libraries");
     let status = Command::new("cargo")
         .args([COMPILER, "rustdoc", "--quiet", "--lib", "--package", package, "--target-dir"])
         .arg(&target)

@@ -50,15 +50,34 @@ fn ends() -> Option<[End; 2]> {
     config.once = true;
     let [client, server] = [1, 2].map(|number| {
         let identity = Identity::from_seed([number; 32]);
-        let mut node = Node::new(NodeConfig::default(), identity, [number; 32], Instant::ZERO);
+        let (node, streams) = limits();
+        let mut node = Node::new(node, identity, [number; 32], Instant::ZERO);
         node.add_interface(InterfaceConfig::broadcast());
-        Host::new(node, msp::Config::default(), [number + 100; 32])
+        Host::new(node, streams, [number + 100; 32])
     });
     let remote = Addr::new(server.sid()?, PORT.into());
     let client = Tunnel::connect(client, remote, config.clone()).ok()?;
     let server = Tunnel::listen(server, Port::from(PORT), config).ok()?;
     let end = |tunnel, input| End { tunnel, link: None, input, output: Vec::new(), outcome: None };
     Some([end(client, MESSAGES[0]), end(server, MESSAGES[1])])
+}
+
+/// What one end may keep, for a device with little memory: four streams at once with eight messages each way.
+fn limits() -> (NodeConfig, msp::Config) {
+    let mut node = NodeConfig::default();
+    node.max_neighbours = 4;
+    node.max_subscribers = 8;
+    node.send_queue = 8;
+    node.receive_queue = 8;
+    node.answer_rate = 2;
+    let mut streams = msp::Config::default();
+    streams.send_window = 8;
+    streams.receive_window = 8;
+    streams.send_memory = 16 << 10;
+    streams.receive_memory = 16 << 10;
+    streams.max_streams = 4;
+    streams.replay_memory = 16;
+    (node, streams)
 }
 
 impl End {

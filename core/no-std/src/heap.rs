@@ -1,42 +1,56 @@
-//! An allocator that never frees, from a static block.
+//! A heap in a fixed block of memory.
 
 use core::alloc::{GlobalAlloc, Layout};
-use core::cell::UnsafeCell;
-use core::ptr::null_mut;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
+use linked_list_allocator::LockedHeap;
 
-const SIZE: usize = 4 << 20;
+/// All the memory that the core can get. This is enough for what happens here; what strangers can make it keep at most
+/// follows from its limits, see `msp_core::NodeConfig` and `msp_core::msp::Config::max_memory`. An allocation that
+/// fails ends the program.
+pub const SIZE: usize = 64 * 1024;
 
-#[repr(align(16))]
-pub struct Bump {
-    block: UnsafeCell<[u8; SIZE]>,
-    used: AtomicUsize,
+static mut BLOCK: [MaybeUninit<u8>; SIZE] = [MaybeUninit::uninit(); SIZE];
+
+/// The allocator, which counts.
+pub struct Arena {
+    heap: LockedHeap,
+    /// The most bytes that were in use at once.
+    peak: AtomicUsize,
 }
 
-// SAFETY: bytes of the block are given to one owner each, because `used` only grows.
-unsafe impl Sync for Bump {}
-
-impl Bump {
+impl Arena {
     pub const fn new() -> Self {
-        Self { block: UnsafeCell::new([0; SIZE]), used: AtomicUsize::new(0) }
+        Self { heap: LockedHeap::empty(), peak: AtomicUsize::new(0) }
+    }
+
+    /// Takes the block.
+    ///
+    /// # Safety
+    ///
+    /// It is to be called once, before anything is allocated.
+    pub unsafe fn init(&self) {
+        // SAFETY: as this is called once, nobody else has the block.
+        unsafe { self.heap.lock().init((&raw mut BLOCK).cast(), SIZE) }
+    }
+
+    pub fn peak(&self) -> usize {
+        self.peak.load(Ordering::Relaxed)
     }
 }
 
-// SAFETY: every range given out lies in the block, is aligned, and was never given before.
-unsafe impl GlobalAlloc for Bump {
+// SAFETY: all is left to the heap.
+unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if layout.align() > 16 {
-            return null_mut();
-        }
-        // Rounding the size up keeps the next range aligned.
-        let size = layout.size().next_multiple_of(16);
-        let start = self.used.fetch_add(size, Ordering::Relaxed);
-        if start.saturating_add(size) > SIZE {
-            return null_mut();
-        }
-        // SAFETY: `start` is within the block.
-        unsafe { self.block.get().cast::<u8>().add(start) }
+        let mut heap = self.heap.lock();
+        let start = heap.allocate_first_fit(layout).map_or(core::ptr::null_mut(), NonNull::as_ptr);
+        self.peak.fetch_max(heap.used(), Ordering::Relaxed);
+        start
     }
 
-    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
+    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
+        // SAFETY: it came from `alloc` with the same layout.
+        unsafe { self.heap.dealloc(start, layout) }
+    }
 }
