@@ -3,11 +3,12 @@
 use super::config::Config;
 use super::event::CloseReason;
 use super::first_message::FirstMessage;
-use super::form::{Content, Form, Incoming, Packet, Segment, Verdict};
+use super::form::{Content, Form, Incoming, Packet, Received, Segment, Verdict};
 use super::receive::{Insertion, ReceiveBuffer};
-use super::send::{Loss, Readiness, SendBuffer};
+use super::send::{Acknowledged, Loss, Readiness, SendBuffer};
 use super::stats::Stats;
 use crate::path::{Congestion, Pacer, RoundTrip};
+use crate::wire::extended::Ranges;
 use crate::{Addr, Instant, Port, Seq};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -99,6 +100,8 @@ pub(crate) struct Connection {
     consumed: bool,
     acknowledged: bool,
     pub(crate) stats: Stats,
+    /// What all streams together might still keep when the last packet came.
+    memory: usize,
 }
 
 impl Connection {
@@ -140,6 +143,7 @@ impl Connection {
             consumed: false,
             acknowledged: false,
             stats: Stats::default(),
+            memory: 0,
         }
     }
 
@@ -182,9 +186,13 @@ impl Connection {
         payload: Bytes,
         memory: usize,
     ) -> Verdict {
-        let verdict = self.form.on_packet(self.role, packet);
+        let verdict = self.form.on_packet(now, self.role, packet);
+        if self.form.has_reports() {
+            self.send.use_reports();
+        }
+        self.memory = memory;
         match verdict {
-            Verdict::Taken => self.take(now, &packet.expand(&self.send, &self.receive), payload, memory),
+            Verdict::Taken => self.take(now, &packet.expand(now, &self.send, &self.receive), payload, memory),
             Verdict::Superseded => self.abort(now, CloseReason::PeerRestarted),
             Verdict::Foreign => {}
         }
@@ -213,11 +221,20 @@ impl Connection {
         }
         self.peer_has_heard |= !packet.first;
         let has_data = matches!(packet.content, Content::Data { .. });
-        if let Some(ack) = packet.ack {
-            self.on_ack(now, ack, !has_data);
+        if let Some(report) = packet.report.as_ref().filter(|_| self.form.has_reports()) {
+            let withheld = self.withholds_last_ack();
+            let acknowledged = self.send.on_report(now, report);
+            self.on_acknowledged(now, acknowledged, report.highest(), withheld);
+        } else if let Some(ack) = packet.ack {
+            let withheld = self.withholds_last_ack();
+            let acknowledged = self.send.on_ack(now, ack, !has_data, &self.round_trip);
+            self.on_acknowledged(now, acknowledged, ack, withheld);
         }
         if let Content::Data { seq, shutdown } = packet.content {
             self.on_data(now, seq, payload, shutdown, memory);
+        }
+        if packet.prompt {
+            self.ack_by(now);
         }
         // The answer to a FIRST without data (`spec/10` A.5).
         if packet.first && self.ack_due.is_none() && self.role == Role::Listener && !self.received_data {
@@ -293,7 +310,7 @@ impl Connection {
             return false;
         }
         let first = self.role == Role::Initiator && self.heard.is_none();
-        let ack = self.ack();
+        let received = self.received();
         let ends = self.receive.is_finished() && !self.withholds_last_ack();
         match self.wire {
             Wire::Open => {
@@ -305,9 +322,9 @@ impl Connection {
                 self.probes += u32::from(self.heard.is_none());
                 let ready = self.send.readiness(self.congestion.window()) == Readiness::Ready;
                 let acknowledged = if ready && self.pacer.next() <= now {
-                    self.transmit_data(now, first, ack, buffer)
+                    self.transmit_data(now, first, received, buffer)
                 } else {
-                    self.form.emit(first, ack, None, buffer)
+                    self.form.emit(now, first, received, None, buffer)
                 };
                 if acknowledged {
                     self.acknowledged_end |= ends;
@@ -319,7 +336,7 @@ impl Connection {
                 let next = now + self.last_packet_interval(sent);
                 self.wire = Wire::Lingering { until, sent: sent + 1, next };
                 self.acknowledged_end |= ends;
-                self.form.emit(first, ack, None, buffer);
+                self.form.emit(now, first, received, None, buffer);
             }
             Wire::Stopping { until, sent, .. } => {
                 let next = now + self.last_packet_interval(sent);
@@ -366,7 +383,13 @@ impl Connection {
         self.wire = Wire::Silent;
     }
 
-    fn transmit_data(&mut self, now: Instant, first: bool, ack: Option<Seq>, buffer: &mut Vec<u8>) -> bool {
+    fn transmit_data(
+        &mut self,
+        now: Instant,
+        first: bool,
+        received: Option<Received>,
+        buffer: &mut Vec<u8>,
+    ) -> bool {
         let all_received = self.receive.is_finished() && !self.withholds_last_ack();
         let Some(segment) = self.send.next(now) else { return false };
         if segment.shutdown && !segment.retransmission {
@@ -374,8 +397,13 @@ impl Connection {
         }
         self.stats.sent += 1;
         self.stats.retransmitted += u64::from(segment.retransmission);
-        let data = Segment { seq: segment.seq, shutdown: segment.shutdown, payload: segment.payload };
-        let acknowledged = self.form.emit(first, ack, Some(data), buffer);
+        let data = Segment {
+            seq: segment.seq,
+            shutdown: segment.shutdown,
+            payload: segment.payload,
+            prompt: segment.prompt,
+        };
+        let acknowledged = self.form.emit(now, first, received, Some(data), buffer);
         self.pacer.on_sent(now);
         if self.send.readiness(self.congestion.window()) == Readiness::Limited {
             self.congestion.on_limited();
@@ -383,9 +411,8 @@ impl Connection {
         acknowledged
     }
 
-    fn on_ack(&mut self, now: Instant, ack: Seq, repeats: bool) {
-        let withheld = self.withholds_last_ack();
-        let acknowledged = self.send.on_ack(now, ack, repeats, &self.round_trip);
+    /// Takes what an acknowledgment has brought, of segments up to `highest`.
+    fn on_acknowledged(&mut self, now: Instant, acknowledged: Acknowledged, highest: Seq, withheld: bool) {
         if acknowledged.count == 0 {
             return;
         }
@@ -403,7 +430,7 @@ impl Connection {
             self.congestion.on_sample_at_most(bound);
         }
         let (newest, minimum) = (self.send.newest(), self.round_trip.minimum());
-        if let Some(bound) = self.congestion.on_acknowledged(acknowledged.count, ack, newest, minimum) {
+        if let Some(bound) = self.congestion.on_acknowledged(acknowledged.count, highest, newest, minimum) {
             // A long bound tells how long the repair of a loss took, or for how long a reader paused. A timeout
             // learned from that would be longer with every loss.
             let most = minimum.unwrap_or_default() * 4 + Duration::from_millis(20);
@@ -433,10 +460,15 @@ impl Connection {
     }
 
     /// The acknowledgment to send. Before there is data, only extended packets say that there was none.
-    fn ack(&self) -> Option<Seq> {
+    fn received(&self) -> Option<Received> {
+        if !self.received_data && !self.form.is_tagged() {
+            return None;
+        }
         let ack = self.receive.ack();
-        let told = if self.withholds_last_ack() { ack.previous() } else { ack };
-        (self.received_data || self.form.is_tagged()).then_some(told)
+        let consumed = if self.withholds_last_ack() { ack.previous() } else { ack };
+        let reports = self.form.is_tagged();
+        let ranges = if reports { self.receive.ranges() } else { Ranges::new() };
+        Some(Received { consumed, window: self.receive.window(self.memory), ranges })
     }
 
     /// The reference daemon forgets a connection as soon as both ends have finished, its own is acknowledged,
@@ -445,7 +477,11 @@ impl Connection {
     /// acknowledgment is never taken back.
     fn withholds_last_ack(&self) -> bool {
         let all_arrived = self.send.lacks_only_shutdown();
-        !self.acknowledged_end && self.receive.is_finished() && self.send.is_finished() && !all_arrived
+        !self.form.is_tagged()
+            && !self.acknowledged_end
+            && self.receive.is_finished()
+            && self.send.is_finished()
+            && !all_arrived
     }
 
     fn on_consumed(&mut self, now: Instant) {

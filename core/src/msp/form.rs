@@ -3,20 +3,29 @@
 use super::Config;
 use super::connection::Role;
 use super::receive::ReceiveBuffer;
+use super::selective::{Echo, Report};
 use super::send::SendBuffer;
 use crate::wire::DecodeError;
-use crate::wire::extended::{self, Acknowledgment, Body, Data, Offer, Settings, Tag};
+use crate::wire::extended::{
+    self, Acknowledgment, Body, Data, Offer, Ranges, Settings, Tag, Timestamp, feature,
+};
 use crate::wire::msp;
-use crate::{Rng, Seq};
+use crate::{Instant, Rng, Seq};
 use alloc::vec::Vec;
 use bytes::{Buf, Bytes};
 use core::num::NonZeroU32;
+use core::time::Duration;
 
 /// The longest packet that every path carries: what a node sends over several hops with whole addresses and the longest
 /// ports (`spec/30` section 9). A message of 1024 bytes leaves room for settings, but not for an acknowledgment.
 const MAX_PACKET_SENT: usize = 1041;
 /// The longest message that is taken from the wire.
 const MAX_MESSAGE_TAKEN: u16 = 1195;
+
+/// What we understand.
+const FEATURES: u8 = feature::SELECTIVE | feature::WINDOW | feature::TIME;
+/// The unit of timestamps.
+const UNIT: Duration = Echo::RESOLUTION;
 
 /// A packet as it came, without its message.
 #[derive(Debug)]
@@ -44,12 +53,16 @@ impl Packet {
 }
 
 /// What a packet says, in either form.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Incoming {
     /// The peer has not heard from here.
     pub(crate) first: bool,
     /// The last message that the peer has consumed.
     pub(crate) ack: Option<Seq>,
+    /// What has arrived at the peer, if it reports that, `ack` included.
+    pub(crate) report: Option<Report>,
+    /// The peer asks for an acknowledgment at once.
+    pub(crate) prompt: bool,
     pub(crate) content: Content,
 }
 
@@ -85,16 +98,28 @@ impl Packet {
     }
 
     /// The same with whole sequence numbers: those of the reference wire are near what the two buffers wait for.
-    pub(super) fn expand(&self, send: &SendBuffer, receive: &ReceiveBuffer) -> Incoming {
+    pub(super) fn expand(&self, now: Instant, send: &SendBuffer, receive: &ReceiveBuffer) -> Incoming {
         let repr = match self {
             Self::Extended(repr) => {
-                let ack = repr.acknowledgment.as_ref().map(|(acknowledgment, _)| acknowledgment.consumed);
+                let report = repr.acknowledgment.as_ref().map(|(acknowledgment, echo)| Report {
+                    consumed: acknowledgment.consumed,
+                    window: match acknowledgment.window {
+                        Acknowledgment::NO_LIMIT => usize::MAX,
+                        window => window.into(),
+                    },
+                    ranges: acknowledgment.ranges.clone(),
+                    echo: echo.map(|echo| Echo {
+                        sent_at: moment(now, echo.timestamp),
+                        held: UNIT * u32::from(echo.held),
+                    }),
+                });
                 let content = match repr.body {
                     Body::Stop { .. } => Content::Stop,
                     Body::Empty | Body::Probe(_) => Content::Empty,
                     Body::Data(Data { seq, shutdown, .. }) => Content::Data { seq, shutdown },
                 };
-                return Incoming { first: false, ack, content };
+                let ack = report.as_ref().map(|report| report.consumed);
+                return Incoming { first: false, ack, report, prompt: repr.prompt, content };
             }
             Self::Plain(repr, _) => repr,
         };
@@ -106,7 +131,8 @@ impl Packet {
                 (ack, Content::Data { seq: receive.ack().nearest(seq), shutdown })
             }
         };
-        Incoming { first: repr.is_first(), ack: ack.map(|ack| send.base().nearest(ack)), content }
+        let ack = ack.map(|ack| send.base().nearest(ack));
+        Incoming { first: repr.is_first(), ack, report: None, prompt: false, content }
     }
 }
 
@@ -128,6 +154,19 @@ pub(crate) struct Agreement {
     offer: Offer,
     /// Whether the peer is known to have our settings.
     introduced: bool,
+    /// What the peer understands, once it has told.
+    features: u8,
+    /// The packet that the next acknowledgment is about, and when it came.
+    heard: Option<(Timestamp, Instant)>,
+}
+
+/// What an acknowledgment tells.
+#[derive(Debug, Clone)]
+pub(crate) struct Received {
+    /// The last message that was consumed, if that is to be told to a reference peer, too.
+    pub(crate) consumed: Seq,
+    pub(crate) window: usize,
+    pub(crate) ranges: Ranges,
 }
 
 /// A segment to put on the wire.
@@ -136,6 +175,8 @@ pub(crate) struct Segment<'a> {
     pub(crate) seq: Seq,
     pub(crate) shutdown: bool,
     pub(crate) payload: &'a [u8],
+    /// The peer is asked to acknowledge it at once.
+    pub(crate) prompt: bool,
 }
 
 /// What becomes of a packet.
@@ -168,7 +209,7 @@ impl Form {
         match offer.filter(|_| config.extended) {
             Some(offer) => {
                 let tag = Tag(NonZeroU32::MIN.saturating_add(rng.below(u64::from(u32::MAX)) as u32));
-                Self::Extended(Agreement { tag, offer, introduced: false })
+                Self::Extended(Agreement::new(tag, offer))
             }
             None => Self::Plain,
         }
@@ -187,6 +228,11 @@ impl Form {
         matches!(self, Self::Extended(_))
     }
 
+    /// Whether the peer reports what has arrived.
+    pub(super) fn has_reports(&self) -> bool {
+        matches!(self, Self::Extended(Agreement { features, .. }) if features & feature::SELECTIVE != 0)
+    }
+
     /// How the peer is told that this connection does not exist any more.
     pub(super) fn refusal(&self) -> Refusal {
         match self {
@@ -198,7 +244,7 @@ impl Form {
     }
 
     /// Takes note of a packet from the peer, which may settle the form.
-    pub(super) fn on_packet(&mut self, role: Role, packet: &Packet) -> Verdict {
+    pub(super) fn on_packet(&mut self, now: Instant, role: Role, packet: &Packet) -> Verdict {
         match (packet, &mut *self) {
             (Packet::Extended(repr), Self::Offering(offer)) => {
                 let answered = match repr.body {
@@ -208,13 +254,13 @@ impl Form {
                 if answered != Some(offer.nonce) {
                     return Verdict::Foreign;
                 }
-                let (tag, offer) = (repr.tag, *offer);
-                *self = Self::Extended(Agreement { tag, offer, introduced: false });
+                let mut agreement = Agreement::new(repr.tag, *offer);
+                agreement.on_packet(now, role, repr);
+                *self = Self::Extended(agreement);
                 Verdict::Taken
             }
             (Packet::Extended(repr), Self::Extended(agreement)) if agreement.tag == repr.tag => {
-                // A listener introduces itself until it hears its tag, an initiator until the listener does not.
-                agreement.introduced |= role == Role::Listener || repr.settings.is_none();
+                agreement.on_packet(now, role, repr);
                 Verdict::Taken
             }
             (Packet::Plain(_, Some(offer)), Self::Extended(agreement)) => {
@@ -234,35 +280,24 @@ impl Form {
         }
     }
 
-    /// Appends a packet. `first` says that the peer has not been heard yet; `ack` is the last message that was
-    /// consumed, if that is to be told. False if there was no room for that.
+    /// Appends a packet. `first` says that the peer has not been heard yet; `received` is what has come, if that
+    /// is to be told. False if there was no room for that.
     pub(super) fn emit(
         &self,
+        now: Instant,
         first: bool,
-        ack: Option<Seq>,
+        received: Option<Received>,
         data: Option<Segment<'_>>,
         buffer: &mut Vec<u8>,
     ) -> bool {
         let start = buffer.len();
         if let Self::Extended(agreement) = self {
-            let body = data.map_or(Body::Empty, |Segment { seq, shutdown, payload }| {
-                Body::Data(Data { seq, shutdown, part: None, payload })
-            });
-            let mut repr =
-                extended::Repr { settings: agreement.settings(), ..extended::Repr::new(agreement.tag, body) };
-            let (window, ranges) = (Acknowledgment::NO_LIMIT, extended::Ranges::new());
-            repr.acknowledgment = ack.map(|consumed| (Acknowledgment { consumed, window, ranges }, None));
-            let fits = repr.buffer_len() <= MAX_PACKET_SENT;
-            if !fits {
-                repr.acknowledgment = None;
-            }
-            repr.emit(buffer);
-            return fits;
+            return agreement.emit(now, received, data, buffer);
         }
-        let ack = ack.map(Seq::lower);
+        let ack = received.map(|received| received.consumed.lower());
         match data {
             None => msp::Repr::Ack { first, ack }.emit(buffer),
-            Some(Segment { seq, shutdown, payload }) => {
+            Some(Segment { seq, shutdown, payload, .. }) => {
                 msp::Repr::Data { first, ack, seq: seq.lower(), shutdown, payload }.emit(buffer);
             }
         }
@@ -274,10 +309,79 @@ impl Form {
 }
 
 impl Agreement {
+    const fn new(tag: Tag, offer: Offer) -> Self {
+        Self { tag, offer, introduced: false, features: 0, heard: None }
+    }
+
+    /// Takes note of a packet of this connection.
+    fn on_packet(&mut self, now: Instant, role: Role, repr: &extended::Repr<'_>) {
+        // A listener introduces itself until it hears its tag, an initiator until the listener does not.
+        self.introduced |= role == Role::Listener || repr.settings.is_none();
+        if let Some(settings) = repr.settings {
+            self.features = settings.features & FEATURES;
+        }
+        if matches!(repr.body, Body::Data(_)) || repr.prompt {
+            self.heard = repr.time.map(|time| (time, now));
+        }
+    }
+
+    fn emit(
+        &self,
+        now: Instant,
+        received: Option<Received>,
+        data: Option<Segment<'_>>,
+        buffer: &mut Vec<u8>,
+    ) -> bool {
+        let has = |feature: u8| self.features & feature != 0;
+        let (prompt, body) =
+            data.map_or((false, Body::Empty), |Segment { seq, shutdown, payload, prompt }| {
+                (prompt, Body::Data(Data { seq, shutdown, part: None, payload }))
+            });
+        let acknowledgment = received.map(|received| Acknowledgment {
+            consumed: received.consumed,
+            window: if has(feature::WINDOW) {
+                u16::try_from(received.window).unwrap_or(Acknowledgment::NO_LIMIT)
+            } else {
+                Acknowledgment::NO_LIMIT
+            },
+            ranges: if has(feature::SELECTIVE) { received.ranges } else { Ranges::new() },
+        });
+        let echo = self.heard.filter(|_| has(feature::TIME)).map(|(timestamp, at)| extended::Echo {
+            timestamp,
+            held: u8::try_from((now - at).as_micros() / UNIT.as_micros()).unwrap_or(u8::MAX),
+        });
+        let mut repr = extended::Repr {
+            settings: self.settings(),
+            time: (has(feature::TIME) && data.is_some()).then(|| timestamp(now)),
+            acknowledgment: acknowledgment.map(|acknowledgment| (acknowledgment, echo)),
+            prompt,
+            ..extended::Repr::new(self.tag, body)
+        };
+        let fits = repr.buffer_len() <= MAX_PACKET_SENT;
+        if !fits {
+            repr.acknowledgment = None;
+        }
+        repr.emit(buffer);
+        fits
+    }
+
     fn settings(&self) -> Option<Settings> {
-        let settings = Settings { nonce: self.offer.nonce, features: 0, max_message: MAX_MESSAGE_TAKEN };
+        let settings =
+            Settings { nonce: self.offer.nonce, features: FEATURES, max_message: MAX_MESSAGE_TAKEN };
         (!self.introduced).then_some(settings)
     }
+}
+
+/// The time in the units of a timestamp.
+fn timestamp(now: Instant) -> Timestamp {
+    Timestamp((now.as_micros() / UNIT.as_micros() as u64) as u16)
+}
+
+/// The latest moment before `now` that has this timestamp, to [`UNIT`].
+fn moment(now: Instant, then: Timestamp) -> Instant {
+    let age = timestamp(now).0.wrapping_sub(then.0);
+    let rounded = Duration::from_micros(now.as_micros() % UNIT.as_micros() as u64);
+    now - rounded - UNIT * u32::from(age)
 }
 
 impl Refusal {

@@ -24,6 +24,7 @@ pub(crate) mod receive;
 mod refusals;
 mod replay;
 mod schedule;
+mod selective;
 pub(crate) mod send;
 mod stats;
 mod stream;

@@ -1,8 +1,10 @@
 //! The receiving half of a connection: puts messages in order and keeps them until they are consumed.
 
 use crate::Seq;
+use crate::wire::extended::{Acknowledgment, Range, Ranges};
 use alloc::collections::VecDeque;
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 /// Messages that a stream may keep even when the memory that all streams share is used up.
 const GUARANTEED: usize = 8;
@@ -91,6 +93,36 @@ impl ReceiveBuffer {
     /// Something is missing before a segment that arrived.
     pub(crate) fn has_hole(&self) -> bool {
         self.segments.len() > self.in_order
+    }
+
+    /// What has arrived and is not consumed, the highest ranges.
+    pub(crate) fn ranges(&self) -> Ranges {
+        // From the highest down: where each run begins, counted from `next`, and its length.
+        let mut runs = SmallVec::<[(u32, u32); Acknowledgment::MAX_RANGES]>::new();
+        for segment in self.segments.iter().rev() {
+            let place = (segment.seq - self.next).max(0) as u32;
+            let is_full = runs.len() == Acknowledgment::MAX_RANGES;
+            match runs.last_mut() {
+                Some((start, length)) if place + 1 == *start => (*start, *length) = (place, *length + 1),
+                _ if is_full => break,
+                _ => runs.push((place, 1)),
+            }
+        }
+        let mut end = 0;
+        let ascending = runs.into_iter().rev().map(|(start, received)| {
+            let missing = start - end;
+            end = start + received;
+            Range { missing, received }
+        });
+        ascending.collect()
+    }
+
+    /// Messages after the last consumed one that are kept if they arrive. `memory` is what all streams together may
+    /// still keep.
+    pub(crate) fn window(&self, memory: usize) -> usize {
+        let highest = self.segments.back().map_or(0, |segment| (segment.seq - self.next).max(0) as usize + 1);
+        let affordable = highest + memory / (MAX_PACKET + MESSAGE_OVERHEAD);
+        self.window.min(affordable.max(GUARANTEED))
     }
 
     /// Takes a segment. `memory` is what all streams together may still keep.

@@ -12,6 +12,7 @@
 
 use super::MAX_MESSAGE;
 use super::receive::MESSAGE_OVERHEAD;
+use super::selective::Selective;
 use crate::path::RoundTrip;
 use crate::{Instant, Seq};
 use alloc::collections::VecDeque;
@@ -37,13 +38,15 @@ pub(super) fn max_bytes(window: usize) -> usize {
 }
 
 #[derive(Debug)]
-struct Segment {
-    payload: Bytes,
+pub(super) struct Segment {
+    pub(super) payload: Bytes,
     shutdown: bool,
     /// When it was last sent, and how often.
-    sent_at: Instant,
-    transmissions: u32,
-    lost: bool,
+    pub(super) sent_at: Instant,
+    pub(super) transmissions: u32,
+    pub(super) lost: bool,
+    /// The peer has reported it.
+    pub(super) received: bool,
 }
 
 /// What happens after loss until everything that was on its way then is acknowledged.
@@ -62,22 +65,24 @@ enum Recovery {
 /// Segments from the first unacknowledged one to the last one queued.
 #[derive(Debug)]
 pub(crate) struct SendBuffer {
-    segments: VecDeque<Segment>,
+    pub(super) segments: VecDeque<Segment>,
     /// Bytes of messages kept, with what they take beyond their own.
-    bytes: usize,
+    pub(super) bytes: usize,
     /// The number of the first segment in the buffer.
-    base: Seq,
+    pub(super) base: Seq,
     /// How many of them have been sent at least once.
-    sent: usize,
+    pub(super) sent: usize,
     /// How many of the sent ones are marked lost.
-    lost: usize,
+    pub(super) lost: usize,
+    /// If the peer reports what has arrived; the four below are for one that does not.
+    pub(super) selective: Option<Selective>,
     /// Segments beyond the first one that have arrived, as far as repeated acknowledgments tell.
     arrived_beyond: usize,
     /// Whether the peer has repeated its acknowledgment since the first segment became the first.
     repeated: bool,
     recovery: Recovery,
     /// When the retransmission timer was last restarted.
-    timer_start: Instant,
+    pub(super) timer_start: Instant,
     reordering: u32,
     finished: bool,
     /// The end of the stream is sent only when everything before it has been acknowledged.
@@ -123,6 +128,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) payload: &'a [u8],
     pub(crate) shutdown: bool,
     pub(crate) retransmission: bool,
+    /// The peer is asked to acknowledge it at once.
+    pub(crate) prompt: bool,
 }
 
 impl SendBuffer {
@@ -133,6 +140,7 @@ impl SendBuffer {
             base: Seq(0),
             sent: 0,
             lost: 0,
+            selective: None,
             arrived_beyond: 0,
             repeated: false,
             recovery: Recovery::None,
@@ -265,6 +273,9 @@ impl SendBuffer {
 
     /// When [`SendBuffer::on_timeout`] has something to do.
     pub(crate) fn timeout(&self, round_trip: &RoundTrip) -> Option<Instant> {
+        if self.selective.is_some() {
+            return self.reported_timeout(round_trip);
+        }
         let first = self.segments.front().filter(|first| self.sent > 0 && !first.lost)?;
         let timeout = self.timer_start + round_trip.timeout();
         let early = self.repeated.then(|| first.sent_at + self.loss_delay(first, round_trip));
@@ -273,6 +284,9 @@ impl SendBuffer {
 
     /// Marks what is taken for lost by `now`.
     pub(crate) fn on_timeout(&mut self, now: Instant, round_trip: &RoundTrip) -> Loss {
+        if self.selective.is_some() {
+            return self.on_reported_timeout(now, round_trip);
+        }
         let Some(first) = self.segments.front().filter(|first| self.sent > 0 && !first.lost) else {
             return Loss::None;
         };
@@ -307,7 +321,7 @@ impl SendBuffer {
     pub(crate) fn readiness(&self, window: usize) -> Readiness {
         if self.lost > 0 {
             Readiness::Ready
-        } else if self.sent == self.segments.len() || self.is_shutdown_held() {
+        } else if self.sent == self.segments.len() || self.is_shutdown_held() || self.is_beyond_window() {
             Readiness::Idle
         } else if self.in_flight() < window {
             Readiness::Ready
@@ -336,7 +350,11 @@ impl SendBuffer {
         }
         segment.sent_at = now;
         segment.transmissions = segment.transmissions.saturating_add(1);
-        Some(Outgoing { seq, payload: &segment.payload, shutdown: segment.shutdown, retransmission })
+        let prompt = self.selective.as_mut().is_some_and(|selective| {
+            selective.last_sent = now;
+            core::mem::take(&mut selective.prompts)
+        });
+        Some(Outgoing { prompt, seq, payload: &segment.payload, shutdown: segment.shutdown, retransmission })
     }
 
     /// The newest segment that was sent.
@@ -345,8 +363,14 @@ impl SendBuffer {
     }
 
     /// Segments that are probably on their way.
-    pub(crate) const fn in_flight(&self) -> usize {
-        self.sent.saturating_sub(self.lost + self.arrived_beyond)
+    pub(crate) fn in_flight(&self) -> usize {
+        let arrived = self.selective.as_ref().map_or(self.arrived_beyond, |selective| selective.received);
+        self.sent.saturating_sub(self.lost + arrived)
+    }
+
+    /// Whether the peer would not keep the next new segment.
+    fn is_beyond_window(&self) -> bool {
+        self.selective.as_ref().is_some_and(|selective| self.sent >= selective.window)
     }
 
     /// Whether the next new segment is the end of the stream, and has to wait.
@@ -358,7 +382,14 @@ impl SendBuffer {
     fn push_segment(&mut self, payload: Bytes, shutdown: bool) {
         let sent_at = Instant::ZERO;
         self.bytes += payload.len() + MESSAGE_OVERHEAD;
-        self.segments.push_back(Segment { payload, shutdown, sent_at, transmissions: 0, lost: false });
+        self.segments.push_back(Segment {
+            payload,
+            shutdown,
+            sent_at,
+            transmissions: 0,
+            lost: false,
+            received: false,
+        });
     }
 
     /// How long after its last transmission the first segment is taken for lost when the peer repeats its

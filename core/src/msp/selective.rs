@@ -1,0 +1,279 @@
+//! Loss detection with selective acknowledgments: the peer tells what has arrived, and when it was sent.
+//!
+//! A segment is lost when a packet that was sent a reordering window later has arrived, and a round trip with that
+//! window has passed (RACK, RFC 8985). When nothing comes back at all, the oldest segment is sent again as a probe,
+//! whose acknowledgment shows the state of the rest (tail loss probe, there, and RFC 9002 section 6.2).
+
+use super::receive::MESSAGE_OVERHEAD;
+use super::send::{Acknowledged, Loss, Segment, SendBuffer};
+use crate::path::RoundTrip;
+use crate::wire::extended::Ranges;
+use crate::{Instant, Seq};
+use bytes::Bytes;
+use core::time::Duration;
+
+/// The reordering window is this fraction of the smallest round trip, times a multiplier that grows when segments were
+/// resent in vain (RFC 8985 section 6.2).
+const REORDERING_FRACTION: u32 = 4;
+const MAX_REORDERING: u32 = 8;
+/// A shorter one is below what timers and delayed acknowledgments let see.
+const MIN_REORDERING: Duration = Duration::from_millis(1);
+/// For how long a peer may hold an acknowledgment.
+const ACK_DELAY: Duration = Duration::from_millis(5);
+/// The least variation of the round trip that a probe waits for.
+const MIN_VARIATION: Duration = Duration::from_millis(1);
+/// Probes in a row that say nothing against the path: each may have been lost like any packet.
+const INNOCENT_PROBES: u32 = 2;
+/// The longest time between two probes, as for the retransmission timeout.
+const MAX_PROBE_INTERVAL: Duration = Duration::from_millis(1500);
+
+/// What a peer says about what has arrived.
+#[derive(Debug, Clone)]
+pub(crate) struct Report {
+    /// The last message that was consumed in order.
+    pub(crate) consumed: Seq,
+    /// Messages after it that are kept.
+    pub(crate) window: usize,
+    /// What has arrived beyond it.
+    pub(crate) ranges: Ranges,
+    /// About which packet.
+    pub(crate) echo: Option<Echo>,
+}
+
+impl Report {
+    /// The last segment that it speaks of.
+    pub(crate) fn highest(&self) -> Seq {
+        self.consumed + self.ranges.iter().map(|range| range.missing + range.received).sum::<u32>()
+    }
+}
+
+/// A packet of ours that has arrived.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Echo {
+    /// When it was sent, to [`Echo::RESOLUTION`], rounded down.
+    pub(crate) sent_at: Instant,
+    /// For how long the peer has held its report.
+    pub(crate) held: Duration,
+}
+
+impl Echo {
+    pub(crate) const RESOLUTION: Duration = Duration::from_micros(100);
+}
+
+#[derive(Debug)]
+pub(super) struct Selective {
+    /// Segments that have arrived and are not consumed.
+    pub(super) received: usize,
+    /// Messages after the last consumed one that the peer keeps.
+    pub(super) window: usize,
+    /// When the latest packet of all that have arrived was sent.
+    latest: Option<Instant>,
+    /// The highest segment that has arrived.
+    highest: Option<Seq>,
+    /// When anything was last sent.
+    pub(super) last_sent: Instant,
+    /// Probes since anything arrived.
+    probes: u32,
+    reordering: u32,
+    /// Losses up to this segment belong to one that was reported.
+    recovery_end: Option<Seq>,
+    /// The next segment asks for an acknowledgment.
+    pub(super) prompts: bool,
+}
+
+impl SendBuffer {
+    /// The peer tells from now on what has arrived.
+    pub(crate) fn use_reports(&mut self) {
+        let last_sent = self.segments.iter().take(self.sent).map(|segment| segment.sent_at).max();
+        self.selective.get_or_insert(Selective {
+            received: 0,
+            window: usize::MAX,
+            latest: None,
+            highest: None,
+            last_sent: last_sent.unwrap_or_default(),
+            probes: 0,
+            reordering: 1,
+            recovery_end: None,
+            prompts: false,
+        });
+    }
+
+    /// Takes what the peer says. A report may be older than what is known: nothing in it is taken back.
+    pub(crate) fn on_report(&mut self, now: Instant, report: &Report) -> Acknowledged {
+        let newest = self.newest();
+        let Some(selective) = &mut self.selective else { return Acknowledged::default() };
+        if newest.is_before(report.highest()) {
+            return Acknowledged::default(); // of what was never sent
+        }
+        // One of a packet that was never sent tells nothing.
+        let echo = report.echo.filter(|echo| echo.sent_at <= selective.last_sent);
+        let sent_at = echo.map(|echo| echo.sent_at);
+        let mut arrived = Arrived { selective, sample: None, count: 0, spurious: false };
+        let consumed = usize::try_from(report.consumed - self.base.previous()).unwrap_or(0);
+        for segment in self.segments.drain(..consumed) {
+            self.lost -= usize::from(segment.lost);
+            self.bytes -= segment.payload.len() + MESSAGE_OVERHEAD;
+            if segment.received {
+                arrived.selective.received -= 1;
+            } else {
+                arrived.note(now, segment.sent_at, segment.transmissions, sent_at);
+            }
+        }
+        self.base = self.base + consumed as u32;
+        self.sent -= consumed;
+        if report.consumed - self.base.previous() == 0 {
+            arrived.selective.window = report.window;
+        }
+        let mut end = report.consumed.next();
+        for range in &report.ranges {
+            let start = end + range.missing;
+            end = start + range.received;
+            let first = usize::try_from(start - self.base).unwrap_or(0);
+            let after = usize::try_from(end - self.base).unwrap_or(0).min(self.sent);
+            for segment in self.segments.range_mut(first.min(after)..after) {
+                if !segment.received {
+                    arrived.note(now, segment.sent_at, segment.transmissions, sent_at);
+                    segment.received = true;
+                    arrived.selective.received += 1;
+                    self.lost -= usize::from(core::mem::take(&mut segment.lost));
+                    // It will not be sent again.
+                    self.bytes -= segment.payload.len();
+                    segment.payload = Bytes::new();
+                }
+            }
+        }
+        let Arrived { count, sample, spurious, .. } = arrived;
+        let highest = end.previous();
+        selective.highest =
+            Some(selective.highest.map_or(highest, |it| if it.is_before(highest) { highest } else { it }));
+        selective.latest = selective.latest.max(sent_at.or(sample.map(|sample| now - sample)));
+        if count == 0 {
+            return Acknowledged::default();
+        }
+        selective.probes = 0;
+        if spurious {
+            selective.reordering = (selective.reordering * 2).min(MAX_REORDERING);
+        }
+        self.timer_start = now;
+        let round_trip = echo.map_or(sample, |echo| Some((now - echo.sent_at).saturating_sub(echo.held)));
+        Acknowledged { count, round_trip, at_most: None }
+    }
+
+    /// When [`SendBuffer::on_timeout`] has something to do.
+    pub(super) fn reported_timeout(&self, round_trip: &RoundTrip) -> Option<Instant> {
+        let selective = self.selective.as_ref()?;
+        if self.in_flight() == 0 {
+            return None;
+        }
+        let overtaking = selective.overtaking(round_trip);
+        let sent = (0..).map(|index| self.base + index).zip(self.segments.iter().take(self.sent));
+        let overtaken = sent.filter_map(|(seq, segment)| overtaking?.lost_at(seq, segment));
+        let reordering = overtaken.min();
+        let probe = (self.lost == 0).then(|| selective.probe_at(self.timer_start, round_trip));
+        [reordering, probe].into_iter().flatten().min()
+    }
+
+    /// Marks what is taken for lost by `now`.
+    pub(super) fn on_reported_timeout(&mut self, now: Instant, round_trip: &RoundTrip) -> Loss {
+        let newest = self.newest();
+        let overtaking = self.selective.as_ref().and_then(|selective| selective.overtaking(round_trip));
+        let mut last_lost = None;
+        for (seq, segment) in
+            (0..).map(|index| self.base + index).zip(self.segments.iter_mut().take(self.sent))
+        {
+            let lost_at = overtaking.and_then(|overtaking| overtaking.lost_at(seq, segment));
+            if lost_at.is_some_and(|at| at <= now) {
+                segment.lost = true;
+                self.lost += 1;
+                last_lost = Some(seq);
+            }
+        }
+        let in_flight = self.in_flight();
+        let Some(selective) = &mut self.selective else { return Loss::None };
+        if let Some(last_lost) = last_lost {
+            if selective.recovery_end.is_some_and(|end| !end.is_before(last_lost)) {
+                return Loss::None;
+            }
+            selective.recovery_end = Some(newest);
+            return Loss::Fast;
+        }
+        if in_flight == 0 || self.lost > 0 || now < selective.probe_at(self.timer_start, round_trip) {
+            return Loss::None;
+        }
+        selective.probes += 1;
+        selective.prompts = true;
+        let guilty = selective.probes > INNOCENT_PROBES;
+        if let Some(segment) =
+            self.segments.iter_mut().take(self.sent).find(|segment| !segment.received && !segment.lost)
+        {
+            segment.lost = true;
+            self.lost += 1;
+        }
+        if guilty { Loss::Timeout } else { Loss::None }
+    }
+}
+
+impl Selective {
+    /// What was sent before this and has not arrived was overtaken.
+    fn overtaking(&self, round_trip: &RoundTrip) -> Option<Overtaking> {
+        let (smoothed, minimum) = (round_trip.smoothed()?, round_trip.minimum()?);
+        let window = (minimum * self.reordering / REORDERING_FRACTION).max(MIN_REORDERING);
+        Some(Overtaking {
+            sent_at: self.latest?,
+            highest: self.highest?,
+            patience: smoothed.max(minimum) + window,
+        })
+    }
+
+    fn probe_at(&self, timer_start: Instant, round_trip: &RoundTrip) -> Instant {
+        let interval = round_trip.smoothed().map_or_else(
+            || round_trip.timeout(),
+            |smoothed| smoothed + (round_trip.variation() * 4).max(MIN_VARIATION) + ACK_DELAY,
+        );
+        let backed_off = interval.saturating_mul(1 << self.probes.min(8)).min(MAX_PROBE_INTERVAL);
+        self.last_sent.max(timer_start) + backed_off.max(interval)
+    }
+}
+
+/// The latest packet that has arrived, as far as it tells of the loss of others.
+#[derive(Debug, Clone, Copy)]
+struct Overtaking {
+    sent_at: Instant,
+    highest: Seq,
+    /// How long after it was sent a segment that was overtaken is lost.
+    patience: Duration,
+}
+
+impl Overtaking {
+    fn lost_at(self, seq: Seq, segment: &Segment) -> Option<Instant> {
+        let first = segment.sent_at < self.sent_at;
+        let overtaken = first || (segment.sent_at == self.sent_at && seq.is_before(self.highest));
+        (overtaken && !segment.lost && !segment.received).then(|| segment.sent_at + self.patience)
+    }
+}
+
+/// What a report brings.
+struct Arrived<'a> {
+    selective: &'a mut Selective,
+    sample: Option<Duration>,
+    count: usize,
+    spurious: bool,
+}
+
+impl Arrived<'_> {
+    /// A segment has arrived that was last sent then.
+    fn note(&mut self, now: Instant, sent_at: Instant, transmissions: u32, echoed: Option<Instant>) {
+        self.count += 1;
+        if transmissions == 1 {
+            let sample = now - sent_at;
+            self.sample = Some(self.sample.map_or(sample, |least| least.min(sample)));
+        }
+        // The retransmission was sent after the packet that has brought it.
+        self.spurious |=
+            transmissions > 1 && echoed.is_some_and(|echoed| echoed + Echo::RESOLUTION <= sent_at);
+    }
+}
+
+#[cfg(test)]
+#[path = "selective_tests.rs"]
+mod tests;
