@@ -156,7 +156,7 @@ impl SendBuffer {
         }
         self.timer_start = now;
         let round_trip = echo.map_or(sample, |echo| Some((now - echo.sent_at).saturating_sub(echo.held)));
-        Acknowledged { count, round_trip, at_most: None }
+        Acknowledged { count, round_trip, at_most: round_trip }
     }
 
     /// When [`SendBuffer::on_timeout`] has something to do.
