@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bytes::Bytes;
+use core::num::NonZeroU32;
 use core::time::Duration;
 use msp_core::msp::{CloseReason, Config, DatagramError, Endpoint, Event, StreamId};
 use msp_core::testing::{Pair, Side, seed};
-use msp_core::wire::extended::{Body, Offer, Repr, Tag};
+use msp_core::wire::extended::{Acknowledgment, Body, Data, Offer, Repr, Settings, Tag, Timestamp, feature};
 use msp_core::wire::msp;
-use msp_core::{Addr, Datagram, Protection};
+use msp_core::{Addr, Datagram, Instant, Protection, Seq, Seq16};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -119,7 +120,7 @@ fn who_does_not_want_them_notices_nothing() {
 fn packets_without_the_tag_change_nothing() {
     let (mut pair, a, b) = pair(5, [true, true]);
     let port = pair.stream(Side::B, b).peer().port;
-    let other = Tag(core::num::NonZeroU32::new(7).unwrap());
+    let other = Tag(NonZeroU32::MIN.saturating_add(6));
     let plain = |repr: msp::Repr<'_>| {
         let mut packet = Vec::new();
         repr.emit(&mut packet);
@@ -129,14 +130,8 @@ fn packets_without_the_tag_change_nothing() {
         emit(&Repr::new(other, Body::Stop { nonce: None })),
         emit(&Repr::new(other, Body::Empty)),
         plain(msp::Repr::Stop),
-        plain(msp::Repr::Ack { first: false, ack: Some(msp_core::Seq16(0)) }),
-        plain(msp::Repr::Data {
-            first: false,
-            ack: None,
-            seq: msp_core::Seq16(1),
-            shutdown: true,
-            payload: b"forged",
-        }),
+        plain(msp::Repr::Ack { first: false, ack: Some(Seq16(0)) }),
+        plain(msp::Repr::Data { first: false, ack: None, seq: Seq16(1), shutdown: true, payload: b"forged" }),
     ];
     for (side, packet) in [Side::A, Side::B].iter().flat_map(|side| foreign.iter().map(move |it| (*side, it)))
     {
@@ -239,4 +234,56 @@ fn the_largest_messages_go_both_ways_at_once() {
     assert_eq!(pair.stream(Side::A, a).unacknowledged(), 0);
     assert_eq!(pair.stream(Side::A, a).stats().retransmitted, 0);
     assert!(pair.transcript.iter().all(|(_, packet)| packet.len() <= 1041));
+}
+
+/// What A says to a listener that understands these features, after a message that left a gap.
+fn answer_to(features: u8) -> Repr<'static> {
+    let now = Instant::from_millis(1000);
+    let mut end = Endpoint::new(Config::default(), [12; 32]);
+    let stream = end.connect(now, Pair::address()).unwrap();
+    end.stream(stream).unwrap().send(now, Bytes::from_static(b"hello")).unwrap();
+    let mut buffer = Vec::new();
+    let port = end.poll_transmit(now, &mut buffer).unwrap().from;
+    let Kind::Offer(Offer { nonce }) = kind(&buffer) else { panic!("no offer") };
+    let data = Data { seq: Seq(2), shutdown: false, part: None, payload: b"third" };
+    let repr = Repr {
+        settings: Some(Settings { nonce, features, max_message: 1195 }),
+        time: Some(Timestamp(5)),
+        ..Repr::new(Tag(NonZeroU32::MIN), Body::Data(data))
+    };
+    let datagram = Datagram::new(Pair::address(), port, Protection::Encrypted, emit(&repr).into());
+    end.handle_datagram(now, datagram).unwrap();
+    let _ = end.poll_transmit(now, &mut buffer).unwrap();
+    Repr::parse(&buffer).unwrap().split().0
+}
+
+#[test]
+fn each_feature_is_used_only_if_the_peer_understands_it() {
+    let told = |features| {
+        let (acknowledgment, echo) = answer_to(features).acknowledgment.unwrap();
+        assert_eq!(acknowledgment.consumed, Seq(0).previous());
+        (acknowledgment.ranges.len(), acknowledgment.window, echo.map(|echo| echo.timestamp))
+    };
+    assert_eq!(told(0), (0, Acknowledgment::NO_LIMIT, None));
+    assert_eq!(told(feature::SELECTIVE), (1, Acknowledgment::NO_LIMIT, None));
+    assert_eq!(told(feature::WINDOW), (0, 512, None));
+    assert_eq!(told(feature::TIME), (0, Acknowledgment::NO_LIMIT, Some(Timestamp(5))));
+    assert_eq!(told(0xff), (1, 512, Some(Timestamp(5))));
+}
+
+/// Of many messages, with one lost, that one is sent again and no other.
+#[test]
+fn a_loss_costs_one_retransmission() {
+    let (mut pair, a, b) = pair(13, [true, true]);
+    for n in 0..40 {
+        pair.links[0].set_blackout(n == 7);
+        send(&mut pair, Side::A, a, b"x");
+        pair.run(ms(2));
+        pair.drain(Side::B);
+    }
+    pair.run(ms(200));
+    pair.drain(Side::B);
+    assert_eq!(pair.received[1][&b].len(), "hello".len() + 40);
+    let stats = pair.stream(Side::A, a).stats();
+    assert_eq!((stats.sent, stats.retransmitted), (1 + 40 + 1, 1));
 }

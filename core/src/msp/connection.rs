@@ -444,7 +444,15 @@ impl Connection {
         self.received_data = true;
         let ack = self.receive.ack();
         self.first_message.note(seq, &payload);
+        let had_hole = self.receive.has_hole();
         match self.receive.insert(seq, payload, shutdown, memory) {
+            // A reference peer is told of what is consumed, and no sooner.
+            Insertion::InOrder if self.form.has_reports() => {
+                self.on_news(now);
+                if had_hole {
+                    self.ack_by(now);
+                }
+            }
             Insertion::InOrder => {}
             // At once, since it tells the peer of the loss.
             Insertion::OutOfOrder => self.ack_due = Some(now),
@@ -485,13 +493,21 @@ impl Connection {
     }
 
     fn on_consumed(&mut self, now: Instant) {
-        self.unacknowledged += 1;
-        let finished = self.receive.is_finished();
-        if finished {
+        if self.receive.is_finished() {
             self.send.hold_shutdown();
+            self.ack_by(now);
+        } else if self.form.has_reports() {
+            self.ack_by(now + ACK_DELAY); // the window has opened
+        } else {
+            self.on_news(now);
         }
+    }
+
+    /// There is one message more to acknowledge.
+    fn on_news(&mut self, now: Instant) {
+        self.unacknowledged += 1;
         let delay = match self.unacknowledged {
-            _ if finished || self.receive.has_hole() => Duration::ZERO,
+            _ if self.receive.has_hole() => Duration::ZERO,
             1 => ACK_DELAY,
             2..MAX_UNACKNOWLEDGED => BURST_DELAY,
             _ => Duration::ZERO,

@@ -244,6 +244,37 @@ mod tests {
     }
 
     #[test]
+    fn reports_the_highest_sixteen_ranges() {
+        let mut buffer = ReceiveBuffer::new(100);
+        let ranges = |buffer: &ReceiveBuffer| -> Vec<_> {
+            buffer.ranges().iter().map(|range| (range.missing, range.received)).collect()
+        };
+        assert_eq!(ranges(&buffer), []);
+        for seq in [0, 1, 3, 7, 8, 9] {
+            insert(&mut buffer, seq, "x");
+        }
+        assert_eq!(ranges(&buffer), [(0, 2), (1, 1), (3, 3)]);
+        buffer.pop();
+        assert_eq!(ranges(&buffer), [(0, 1), (1, 1), (3, 3)]);
+        for seq in (12..44).step_by(2) {
+            insert(&mut buffer, seq, "x");
+        }
+        let told = ranges(&buffer);
+        assert_eq!((told[0], told.len()), ((11, 1), 16), "16 of 19, from the one after the last consumed on");
+        assert!(told[1..].iter().all(|range| *range == (1, 1)));
+    }
+
+    #[test]
+    fn tells_how_much_it_keeps() {
+        let mut buffer = ReceiveBuffer::new(64);
+        assert_eq!((buffer.window(usize::MAX), buffer.window(0)), (64, 8));
+        let ten = 10 * (MAX_PACKET + MESSAGE_OVERHEAD);
+        assert_eq!(buffer.window(ten), 10);
+        insert(&mut buffer, 19, "x");
+        assert_eq!((buffer.window(ten), buffer.window(usize::MAX)), (30, 64));
+    }
+
+    #[test]
     fn keeps_no_more_than_the_window_and_the_memory() {
         let mut buffer = ReceiveBuffer::new(16);
         assert_eq!(insert(&mut buffer, 15, "x"), Insertion::OutOfOrder);
