@@ -244,7 +244,7 @@ fn answer_to(features: u8) -> Repr<'static> {
     end.stream(stream).unwrap().send(now, Bytes::from_static(b"hello")).unwrap();
     let mut buffer = Vec::new();
     let port = end.poll_transmit(now, &mut buffer).unwrap().from;
-    let Kind::Offer(Offer { nonce }) = kind(&buffer) else { panic!("no offer") };
+    let Offer { nonce } = Offer::parse(&buffer).unwrap();
     let data = Data { seq: Seq(2), shutdown: false, part: None, payload: b"third" };
     let repr = Repr {
         settings: Some(Settings { nonce, features, max_message: 1195 }),
