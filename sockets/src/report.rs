@@ -1,5 +1,6 @@
 //! What logs say.
 
+use msp_core::Port;
 use msp_core::mdp::{DaemonEvent, NodeEvent, UplinkEvent};
 
 /// Logs what has happened below the streams.
@@ -12,6 +13,11 @@ pub fn log_uplink(event: &UplinkEvent) {
         UplinkEvent::Node(_) => {}
         UplinkEvent::Daemon(event @ (DaemonEvent::Up { .. } | DaemonEvent::Bound { .. })) => {
             log::info!("{event}");
+        }
+        UplinkEvent::Daemon(DaemonEvent::Refused { port: Port::DISCOVERY }) => {
+            log::warn!(
+                "the service cannot be found: another program offers one through the same daemon already"
+            );
         }
         UplinkEvent::Daemon(event) => log::warn!("{event}"),
     }

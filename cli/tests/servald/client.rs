@@ -238,6 +238,21 @@ fn both_ends_are_at_one_daemon() {
     greet(&here, &here.beside(End::ThroughDaemon), &Run::port());
 }
 
+/// A daemon has one port for the answers. It is free again when the first listener has ended.
+#[test]
+fn one_service_at_each_daemon() {
+    let Some(lab) = lab("one_service_at_each_daemon") else { return };
+    let here = Side::start(&lab, HERE, End::ThroughDaemon);
+    let offer = |name: &str| {
+        here.listen(&["-v", "--forward=1", &format!("--service={name}"), &Run::port()], Some(b""))
+    };
+    let (first, second) = (offer("first"), offer("second"));
+    second.error_line("that it cannot be found", |line| line.contains("cannot be found").then_some(()));
+    first.signal("TERM");
+    first.finish().assert_status("the first", 0);
+    second.error_line("that it has the port", |line| line.contains("port 11 is bound").then_some(()));
+}
+
 /// One connection on standard input and output.
 #[track_caller]
 fn greet(here: &Side<'_>, there: &Side<'_>, port: &str) {
