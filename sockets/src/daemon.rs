@@ -1,5 +1,6 @@
 //! The socket of a client of a daemon.
 
+use crate::names::{Names, is_same, remove};
 use msp_core::Port;
 use msp_core::mdp::{Instance, Transmit};
 use std::io::{self, ErrorKind};
@@ -28,7 +29,7 @@ pub(crate) struct DaemonSocket {
 #[must_use]
 pub fn is_daemon_running(instance: &Instance) -> bool {
     let connect = |daemon| UnixDatagram::unbound()?.connect_addr(&daemon);
-    address(&instance.daemon_file()).and_then(connect).is_ok()
+    Names::OF_DAEMONS.address(&instance.daemon_file()).and_then(connect).is_ok()
 }
 
 /// What has become of packets to the daemon.
@@ -50,11 +51,15 @@ impl DaemonSocket {
     /// [`ErrorKind::AddrInUse`] if another program serves that port through this daemon; otherwise if the system
     /// cannot make the socket.
     pub(crate) fn bind(instance: &Instance, port: Option<Port>) -> io::Result<Self> {
-        let daemon = address(&instance.daemon_file())?;
-        let names = port.map_or_else(|| instance.client_files(), |port| vec![instance.client_file(port)]);
+        Self::bind_as(Names::OF_DAEMONS, instance, port)
+    }
+
+    fn bind_as(names: Names, instance: &Instance, port: Option<Port>) -> io::Result<Self> {
+        let daemon = names.address(&instance.daemon_file())?;
+        let files = port.map_or_else(|| instance.client_files(), |port| vec![instance.client_file(port)]);
         let mut socket = Err(ErrorKind::AddrInUse.into());
-        for name in names {
-            socket = address(&name).and_then(|name| UnixDatagram::bind_addr(&name));
+        for file in files {
+            socket = names.bind(&file);
             if !matches!(&socket, Err(error) if error.kind() == ErrorKind::AddrInUse) {
                 break;
             }
@@ -118,27 +123,165 @@ impl DaemonSocket {
     }
 }
 
-/// The address of the socket that stands for a file: in the abstract namespace on Linux, as daemons have it there.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn address(file: &[u8]) -> io::Result<SocketAddr> {
-    use std::os::linux::net::SocketAddrExt as _;
-    SocketAddr::from_abstract_name(Instance::abstract_name(file))
+impl Drop for DaemonSocket {
+    fn drop(&mut self) {
+        remove(&self.socket);
+    }
 }
 
-/// The address of the socket that is a file.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn address(file: &[u8]) -> io::Result<SocketAddr> {
-    use std::os::unix::ffi::OsStrExt as _;
-    SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(file))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use msp_core::mdp::{Destination, InterfaceId};
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn is_same(a: &SocketAddr, b: &SocketAddr) -> bool {
-    use std::os::linux::net::SocketAddrExt as _;
-    a.as_abstract_name().is_some() && a.as_abstract_name() == b.as_abstract_name()
-}
+    /// A socket that is a daemon's, in a directory of its own.
+    struct Lab {
+        names: Names,
+        directory: PathBuf,
+        instance: Instance,
+        daemon: Option<UnixDatagram>,
+    }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn is_same(a: &SocketAddr, b: &SocketAddr) -> bool {
-    a.as_pathname().is_some() && a.as_pathname() == b.as_pathname()
+    impl Lab {
+        fn new(names: Names) -> Self {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let directory = std::env::temp_dir().join(format!("msp-names-{}-{number}", std::process::id()));
+            std::fs::create_dir(&directory).unwrap();
+            let instance = Instance::new(directory.as_os_str().as_encoded_bytes()).unwrap();
+            let mut lab = Self { names, directory, instance, daemon: None };
+            lab.start();
+            lab
+        }
+
+        fn start(&mut self) {
+            let daemon = self.names.bind(&self.instance.daemon_file()).unwrap();
+            daemon.set_nonblocking(true).unwrap();
+            self.daemon = Some(daemon);
+        }
+
+        fn client(&self, port: Option<u16>) -> io::Result<DaemonSocket> {
+            DaemonSocket::bind_as(self.names, &self.instance, port.map(Port::from))
+        }
+
+        /// What the daemon has got: how much, and from whom last.
+        fn received(&self) -> (usize, Option<SocketAddr>) {
+            let (mut count, mut from, mut buffer) = (0, None, [0; 100]);
+            while let Ok((_, address)) = self.daemon.as_ref().unwrap().recv_from(&mut buffer) {
+                (count, from) = (count + 1, Some(address));
+            }
+            (count, from)
+        }
+    }
+
+    impl Drop for Lab {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+
+    /// Sends so many packets. How many were left when it was over, and how.
+    fn send(client: &mut DaemonSocket, count: usize) -> (usize, Sent) {
+        let mut left = count;
+        let sent = client.transmit(|packet| {
+            packet.clear();
+            packet.push(7);
+            left = left.checked_sub(1)?;
+            Some(Transmit::new(InterfaceId(0), Destination::Daemon))
+        });
+        (left, sent)
+    }
+
+    fn each(test: impl Fn(Lab)) {
+        test(Lab::new(Names::Files));
+        test(Lab::new(Names::OF_DAEMONS));
+    }
+
+    #[test]
+    fn only_the_daemon_is_heard() {
+        each(|lab| {
+            let mut client = lab.client(Some(512)).unwrap();
+            assert_eq!(send(&mut client, 1), (0, Sent::Something));
+            let (1, Some(from)) = lab.received() else { panic!("one has come") };
+            let own = lab.names.address(&lab.instance.client_file(512.into())).unwrap();
+            assert!(is_same(&from, &own), "{from:?}");
+            let stranger = lab.names.bind(&lab.instance.client_file(513.into())).unwrap();
+            for socket in [&stranger, &UnixDatagram::unbound().unwrap(), lab.daemon.as_ref().unwrap()] {
+                socket.send_to_addr(b"hello", &own).unwrap();
+            }
+            let mut heard = Vec::new();
+            assert!(client.receive(|packet| heard.push(packet.to_vec())));
+            assert_eq!(heard, [b"hello"]);
+            assert!(!client.receive(|_| {}));
+        });
+    }
+
+    #[test]
+    fn a_name_is_for_one_and_then_for_the_next() {
+        each(|lab| {
+            let first = lab.client(Some(512)).unwrap();
+            assert_eq!(lab.client(Some(512)).unwrap_err().kind(), ErrorKind::AddrInUse);
+            let others = [lab.client(None).unwrap(), lab.client(None).unwrap()];
+            for (other, file) in others.iter().zip(lab.instance.client_files()) {
+                let name = lab.names.address(&file).unwrap();
+                assert!(is_same(&other.socket.local_addr().unwrap(), &name));
+            }
+            drop(first);
+            lab.client(Some(512)).unwrap();
+        });
+    }
+
+    #[test]
+    fn one_that_was_killed_leaves_its_name_to_the_next() {
+        each(|lab| {
+            // Such a socket is closed, and nobody removes its file.
+            drop(lab.names.bind(&lab.instance.client_file(512.into())).unwrap());
+            lab.client(Some(512)).unwrap();
+        });
+        // What is no socket is left alone.
+        let lab = Lab::new(Names::Files);
+        std::fs::write(lab.directory.join("mdp.client.msp.512.socket"), "precious").unwrap();
+        assert_eq!(lab.client(Some(512)).unwrap_err().kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_client_that_ends_leaves_no_file() {
+        let lab = Lab::new(Names::Files);
+        let client = lab.client(Some(512)).unwrap();
+        assert_eq!(std::fs::read_dir(&lab.directory).unwrap().count(), 2);
+        drop(client);
+        assert_eq!(std::fs::read_dir(&lab.directory).unwrap().count(), 1, "that of the daemon");
+    }
+
+    #[test]
+    fn what_a_full_queue_does_not_take_is_lost_and_what_comes_later_is_not() {
+        each(|lab| {
+            let mut client = lab.client(None).unwrap();
+            let share = CALLS_PER_TURN;
+            for _ in 0..100 {
+                assert_eq!(send(&mut client, share), (0, Sent::Something), "nothing waits for room");
+            }
+            let (count, _) = lab.received();
+            assert!((1..100 * share).contains(&count), "{count} have come");
+            assert_eq!(send(&mut client, 1), (0, Sent::Something));
+            assert_eq!(lab.received().0, 1);
+        });
+    }
+
+    #[test]
+    fn nobody_is_there_until_there_is_a_daemon_again() {
+        each(|mut lab| {
+            let mut client = lab.client(None).unwrap();
+            lab.daemon = None;
+            assert_eq!(send(&mut client, 9), (8, Sent::Unreachable), "the rest waits");
+            lab.start();
+            assert_eq!(send(&mut client, 9), (0, Sent::Something));
+            assert_eq!(lab.received().0, 9);
+            let _ = std::fs::remove_dir_all(&lab.directory);
+            lab.daemon = None;
+            assert_eq!(send(&mut client, 9), (8, Sent::Unreachable), "there is no file, either");
+        });
+    }
 }

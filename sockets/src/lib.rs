@@ -20,6 +20,7 @@ mod broadcast;
 mod clock;
 mod config;
 mod daemon;
+mod names;
 mod report;
 mod socket;
 mod udp;
