@@ -179,6 +179,25 @@ fn a_stream_goes_through_and_gives_its_port_back() {
     assert!(machine.hosts.iter_mut().all(|host| host.uplink().is_closed()));
 }
 
+/// As when it was killed: the daemon knows clients by nothing but the name of their socket.
+#[test]
+fn the_next_client_of_that_name_gives_back_the_ports_of_streams() {
+    let mut machine = Machine::new(2000);
+    machine.run(Duration::from_millis(10));
+    assert_eq!(machine.servald.bound(), 2);
+    let now = machine.now;
+    machine.hosts[CLIENT] = Host::new(Daemon::new(DaemonConfig::default(), now), Config::default(), [3; 32]);
+    machine.run(Duration::from_secs(1));
+    assert_eq!(machine.servald.bound(), 2, "it has nothing to say yet");
+    let remote = Addr::new(SID, PORT.into());
+    let stream = machine.hosts[CLIENT].endpoint().connect(now, remote).unwrap();
+    (machine.stream, machine.left) = (Some(stream), 5);
+    machine.received.clear();
+    machine.run(Duration::from_secs(30));
+    assert_eq!((machine.received.len(), machine.servald.bound()), (5, 1), "only the listener has one");
+    assert_eq!(machine.closed, [CloseReason::Finished, CloseReason::Finished, CloseReason::TimedOut]);
+}
+
 #[test]
 fn a_stream_outlives_a_restart_of_the_daemon() {
     let mut machine = Machine::new(5000);

@@ -34,6 +34,8 @@ struct Tunnel<'a> {
     there: Side<'a>,
     connector: Process,
     listener: Process,
+    /// MDP port of the listener.
+    port: String,
     /// TCP port of the connector.
     entrance: u16,
     /// Where the listener connects to.
@@ -50,7 +52,7 @@ impl<'a> Tunnel<'a> {
         let listener = there.listen(&["-v", &target, &port], Some(b""));
         let forward = format!("--forward={entrance}");
         let connector = here.spawn(&["connect", "-v", &forward, there.sid(), &port], Some(b""));
-        Self { lab, here, there, connector, listener, entrance, server }
+        Self { lab, here, there, connector, listener, port, entrance, server }
     }
 
     fn client(&self) -> TcpStream {
@@ -263,6 +265,30 @@ fn greet(here: &Side<'_>, there: &Side<'_>, port: &str) {
         ended.assert_status("an end", 0);
         assert_eq!(ended.text(), greeting);
     }
+}
+
+/// The daemon does not notice that a client is gone. The next one has its name, and gives back what it had.
+#[test]
+fn the_next_client_gives_back_what_a_killed_connector_had() {
+    let Some(lab) = lab("the_next_client_gives_back_what_a_killed_connector_had") else { return };
+    let mut tunnel = Tunnel::new(&lab);
+    let mut client = tunnel.client();
+    client.write_all(b"hello").unwrap();
+    let mut served = tunnel.accept();
+    served.read_exact(&mut [0; 5]).unwrap();
+    let ports =
+        until("the port of the connection", || Some(tunnel.peer_ports()).filter(|ports| !ports.is_empty()));
+    tunnel.connector.signal("KILL");
+    // Its end of this is closed by the kernel.
+    let _ = client.read(&mut [0; 1]);
+    assert_eq!(taken(&lab, HERE, tunnel.here.daemon(), &ports), ports, "the daemon keeps them for nobody");
+
+    let (entrance, port) = (format!("--forward={}", tunnel.entrance), tunnel.port.clone());
+    let next = ["connect", "-v", &entrance, tunnel.there.sid(), &port];
+    tunnel.connector = tunnel.here.spawn(&next, Some(b""));
+    tunnel.hello();
+    assert_eq!(taken(&lab, HERE, tunnel.here.daemon(), &ports), []);
+    tunnel.end();
 }
 
 #[test]
