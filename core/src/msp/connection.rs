@@ -63,6 +63,19 @@ enum Wire {
     Silent,
 }
 
+/// Where a packet comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The peer, who lives.
+    Peer,
+    /// It takes back an acknowledgment, or acknowledges what was never sent: it is old, or from a peer that has
+    /// restarted and taken up the connection from a late packet of its beginning. If it told that the peer lives, the
+    /// two would keep each other alive for ever and never agree.
+    Doubtful,
+    /// One end was started again, and the two speak of different streams between the same ports (`spec/10` A.5).
+    AnotherStream,
+}
+
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) local: Port,
@@ -213,11 +226,10 @@ impl Connection {
             (_, Wire::Lingering { .. }) => return,
             (_, Wire::Open) => {}
         }
-        if self.form.is_tagged() || self.may_be_current(packet) {
-            self.heard = Some(now);
-        }
-        if !self.form.is_tagged() && self.is_of_another_stream(packet, &payload) {
-            return self.abort(now, CloseReason::PeerRestarted);
+        match self.origin(packet, &payload) {
+            Origin::Peer => self.heard = Some(now),
+            Origin::Doubtful => {}
+            Origin::AnotherStream => return self.abort(now, CloseReason::PeerRestarted),
         }
         self.peer_has_heard |= !packet.first;
         let has_data = matches!(packet.content, Content::Data { .. });
@@ -558,26 +570,26 @@ impl Connection {
         self.receive.truncate();
     }
 
-    /// One end was started again, and the two speak of different streams between the same ports (`spec/10` A.5).
-    /// Where the peer's has another first message: the peer has opened a new one, or has accepted a late copy of
-    /// our first packet once more. Where the peer has received what was never sent on this one: this node has.
-    fn is_of_another_stream(&self, packet: &Incoming, payload: &Bytes) -> bool {
+    /// Where a packet comes from, as far as it tells.
+    fn origin(&self, packet: &Incoming, payload: &Bytes) -> Origin {
+        if self.form.is_tagged() {
+            return Origin::Peer;
+        }
         let is_initiator = self.role == Role::Initiator;
         let is_first_message = matches!(packet.content, Content::Data { seq: Seq(0), .. });
-        let may_differ = is_first_message && (packet.first || is_initiator);
-        let is_new = !is_initiator && !self.acknowledged;
-        let is_unsent = |ack: Seq| self.send.newest().is_before(ack);
-        may_differ && self.first_message.differs_from(payload) || is_new && packet.ack.is_some_and(is_unsent)
-    }
-
-    /// Whether the packet tells that the peer lives. One that takes back an acknowledgment, or acknowledges what
-    /// was never sent, is old, or from a peer that has restarted and taken up the connection from a late packet
-    /// of its beginning. Without this, the two would keep each other alive for ever and never agree.
-    fn may_be_current(&self, packet: &Incoming) -> bool {
+        // The peer has opened a new stream, or has accepted a late copy of our first packet once more.
+        if is_first_message && (packet.first || is_initiator) && self.first_message.differs_from(payload) {
+            return Origin::AnotherStream;
+        }
         match packet.ack {
-            Some(ack) => self.send.may_follow(ack),
+            Some(ack) if self.send.may_follow(ack) => Origin::Peer,
+            // What was never sent on this stream, the peer has received on an earlier one.
+            Some(ack) if !is_initiator && !self.acknowledged && self.send.newest().is_before(ack) => {
+                Origin::AnotherStream
+            }
             // All packets after the first data acknowledge something (`spec/10` A.3).
-            None => packet.content == Content::Bare || self.send.base() == Seq(0),
+            None if packet.content == Content::Bare || self.send.base() == Seq(0) => Origin::Peer,
+            _ => Origin::Doubtful,
         }
     }
 
