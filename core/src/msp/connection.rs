@@ -1,5 +1,8 @@
 //! One MSP connection, as both ends of it behave (`spec/10`).
 
+mod end;
+mod origin;
+
 use super::config::Config;
 use super::event::CloseReason;
 use super::first_message::FirstMessage;
@@ -13,6 +16,8 @@ use crate::{Addr, Instant, Port, Seq};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
+use end::{LAST_ACKS, LAST_STOPS, LINGER, Wire};
+use origin::Origin;
 
 /// A single consumed message is acknowledged after this long, so that an answer can carry the
 /// acknowledgment and neighbours in time share one. The reference daemon takes as long (`spec/10` A.4).
@@ -28,52 +33,11 @@ const MAX_UNACKNOWLEDGED: u32 = 8;
 /// [`PROBE_INTERVAL`] doubled each time.
 const PROBE_DELAY: Duration = Duration::from_millis(10);
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
-/// How often the last packet of a connection, which nothing acknowledges, is sent in all, each time after
-/// twice the time. At 30 % loss, one peer in 1,400 gets no acknowledgment, and one in 120 no STOP, of
-/// which its next packet tells it.
-const LAST_ACKS: u8 = 6;
-const LAST_STOPS: u8 = 4;
-/// How long a finished connection still acknowledges retransmissions: until it has sent its last packets, and
-/// [`LINGER`] from the last retransmission on.
-const LINGER: Duration = Duration::from_secs(3);
-
 /// Who opened the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Initiator,
     Listener,
-}
-
-/// What the connection does on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wire {
-    Open,
-    /// Finished; the peer may still lack the acknowledgment of its last segment.
-    Lingering {
-        until: Instant,
-        sent: u8,
-        next: Instant,
-    },
-    /// Aborted; the peer is told a few times, if nothing below keeps it from that until it gives up by itself.
-    Stopping {
-        until: Instant,
-        sent: u8,
-        next: Instant,
-    },
-    Silent,
-}
-
-/// Where a packet comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// The peer, who lives.
-    Peer,
-    /// It takes back an acknowledgment, or acknowledges what was never sent: it is old, or from a peer that has
-    /// restarted and taken up the connection from a late packet of its beginning. If it told that the peer lives, the
-    /// two would keep each other alive for ever and never agree.
-    Doubtful,
-    /// One end was started again, and the two speak of different streams between the same ports (`spec/10` A.5).
-    AnotherStream,
 }
 
 #[derive(Debug)]
@@ -531,68 +495,6 @@ impl Connection {
         self.ack_due = Some(self.ack_due.map_or(at, |due| due.min(at)));
     }
 
-    fn on_stop(&mut self) {
-        if self.closed.is_none() {
-            let untouched = self.send.base() == Seq(0) && !self.received_data;
-            self.close(if self.lacks_only_last_ack() {
-                CloseReason::Finished
-            } else if untouched && self.role == Role::Initiator {
-                CloseReason::Refused
-            } else {
-                CloseReason::PeerReset
-            });
-        }
-        self.wire = Wire::Silent;
-    }
-
-    /// Both directions have finished, and only the acknowledgment of our end is missing. A peer that says
-    /// then that it knows no such connection has received everything (`spec/10` A.6).
-    fn lacks_only_last_ack(&self) -> bool {
-        self.receive.is_finished() && self.send.lacks_only_shutdown()
-    }
-
-    fn check_finished(&mut self, now: Instant) {
-        if self.closed.is_some() || !self.send.is_complete() || !self.receive.is_finished() {
-            return;
-        }
-        self.close(CloseReason::Finished);
-        self.wire = if self.shutdown_carried_last_ack {
-            Wire::Silent
-        } else {
-            let until = now + self.last_packet_interval(LAST_ACKS - 1);
-            Wire::Lingering { until, sent: 0, next: now }
-        };
-    }
-
-    fn close(&mut self, reason: CloseReason) {
-        self.closed = Some(reason);
-        self.send = SendBuffer::new();
-        self.receive.truncate();
-    }
-
-    /// Where a packet comes from, as far as it tells.
-    fn origin(&self, packet: &Incoming, payload: &Bytes) -> Origin {
-        if self.form.is_tagged() {
-            return Origin::Peer;
-        }
-        let is_initiator = self.role == Role::Initiator;
-        let is_first_message = matches!(packet.content, Content::Data { seq: Seq(0), .. });
-        // The peer has opened a new stream, or has accepted a late copy of our first packet once more.
-        if is_first_message && (packet.first || is_initiator) && self.first_message.differs_from(payload) {
-            return Origin::AnotherStream;
-        }
-        match packet.ack {
-            Some(ack) if self.send.may_follow(ack) => Origin::Peer,
-            // What was never sent on this stream, the peer has received on an earlier one.
-            Some(ack) if !is_initiator && !self.acknowledged && self.send.newest().is_before(ack) => {
-                Origin::AnotherStream
-            }
-            // All packets after the first data acknowledge something (`spec/10` A.3).
-            None if packet.content == Content::Bare || self.send.base() == Seq(0) => Origin::Peer,
-            _ => Origin::Doubtful,
-        }
-    }
-
     fn idle_deadline(&self) -> Instant {
         self.heard.unwrap_or(self.created) + self.idle_timeout
     }
@@ -602,11 +504,6 @@ impl Connection {
             return self.keep_alive;
         }
         PROBE_INTERVAL.saturating_mul(1 << (self.probes - 1).min(8)).min(self.keep_alive)
-    }
-
-    /// The time from one last packet to the next: 50 ms at first if the path is short.
-    fn last_packet_interval(&self, sent: u8) -> Duration {
-        (self.round_trip.timeout() / 4).min(LINGER / 32) * (1 << sent.min(LAST_ACKS))
     }
 
     fn set_pace(&mut self) {

@@ -1,0 +1,44 @@
+//! Which packets are of a connection, when nothing in them names it.
+
+use super::{Connection, Role};
+use crate::Seq;
+use crate::msp::form::{Content, Incoming};
+use bytes::Bytes;
+
+/// Where a packet comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The peer, who lives.
+    Peer,
+    /// It takes back an acknowledgment, or acknowledges what was never sent: it is old, or from a peer that has
+    /// restarted and taken up the connection from a late packet of its beginning. If it told that the peer lives, the
+    /// two would keep each other alive for ever and never agree.
+    Doubtful,
+    /// One end was started again, and the two speak of different streams between the same ports (`spec/10` A.5).
+    AnotherStream,
+}
+
+impl Connection {
+    /// Where a packet comes from, as far as it tells.
+    pub(super) fn origin(&self, packet: &Incoming, payload: &Bytes) -> Origin {
+        if self.form.is_tagged() {
+            return Origin::Peer;
+        }
+        let is_initiator = self.role == Role::Initiator;
+        let is_first_message = matches!(packet.content, Content::Data { seq: Seq(0), .. });
+        // The peer has opened a new stream, or has accepted a late copy of our first packet once more.
+        if is_first_message && (packet.first || is_initiator) && self.first_message.differs_from(payload) {
+            return Origin::AnotherStream;
+        }
+        match packet.ack {
+            Some(ack) if self.send.may_follow(ack) => Origin::Peer,
+            // What was never sent on this stream, the peer has received on an earlier one.
+            Some(ack) if !is_initiator && !self.acknowledged && self.send.newest().is_before(ack) => {
+                Origin::AnotherStream
+            }
+            // All packets after the first data acknowledge something (`spec/10` A.3).
+            None if packet.content == Content::Bare || self.send.base() == Seq(0) => Origin::Peer,
+            _ => Origin::Doubtful,
+        }
+    }
+}
