@@ -25,6 +25,9 @@ struct Machine {
     /// Messages that the client has still to send.
     left: u32,
     stream: Option<StreamId>,
+    /// Every so many datagrams, one finds a full queue, either way.
+    full: Option<usize>,
+    datagrams: usize,
 }
 
 impl Machine {
@@ -36,7 +39,8 @@ impl Machine {
         let stream = hosts[CLIENT].endpoint().connect(now, Addr::new(SID, PORT.into())).unwrap();
         let servald = Servald::new(SID);
         let (received, closed) = (Vec::new(), Vec::new());
-        Self { now, servald, hosts, received, closed, left: messages, stream: Some(stream) }
+        let (left, stream) = (messages, Some(stream));
+        Self { now, servald, hosts, received, closed, left, stream, full: None, datagrams: 0 }
     }
 
     fn run(&mut self, time: Duration) {
@@ -59,12 +63,18 @@ impl Machine {
         for (client, host) in self.hosts.iter_mut().enumerate() {
             while host.poll_transmit(self.now, &mut buffer).is_some() {
                 moved = true;
-                if !self.servald.receive(client, &buffer) {
+                self.datagrams += 1;
+                let is_full = self.full.is_some_and(|every| self.datagrams.is_multiple_of(every));
+                if !is_full && !self.servald.receive(client, &buffer) {
                     host.handle_incoming(self.now, Incoming::Unreachable);
                 }
             }
             while let Some(reply) = self.servald.poll(client) {
                 moved = true;
+                self.datagrams += 1;
+                if self.full.is_some_and(|every| self.datagrams.is_multiple_of(every)) {
+                    continue;
+                }
                 host.handle_incoming(self.now, Incoming::Reply(&reply));
             }
             while host.poll_uplink_event().is_some() {}
@@ -196,6 +206,17 @@ fn the_next_client_of_that_name_gives_back_the_ports_of_streams() {
     machine.run(Duration::from_secs(30));
     assert_eq!((machine.received.len(), machine.servald.bound()), (5, 1), "only the listener has one");
     assert_eq!(machine.closed, [CloseReason::Finished, CloseReason::Finished, CloseReason::TimedOut]);
+}
+
+/// Neither the client's kernel nor the daemon says what it has dropped.
+#[test]
+fn what_finds_a_full_queue_is_sent_again() {
+    for every in [7, 10, 33] {
+        let mut machine = Machine::new(2000);
+        machine.full = Some(every);
+        machine.run(Duration::from_secs(60));
+        machine.assert_carried(2000);
+    }
 }
 
 #[test]
