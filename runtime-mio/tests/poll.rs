@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 const PORT: u16 = 1000;
 const OTHER: Token = Token(3);
@@ -166,6 +167,27 @@ fn streams_of_two_nodes_over_a_bad_link() {
         assert!(received.iter().enumerate().all(|(number, bytes)| *bytes == message(number + stream)));
     }
     assert!(pair.closed.values().all(|reason| *reason == CloseReason::Finished), "{:?}", pair.closed);
+}
+
+#[test]
+fn who_has_nothing_to_do_sleeps() {
+    let poll = Poll::new().unwrap();
+    let awake = |timeout| timeout == Some(Duration::ZERO);
+    let mut node = node(1, None, 3, &poll, Token(0));
+    let turns = (0..10).take_while(|_| {
+        node.turn();
+        awake(node.timeout())
+    });
+    assert!(turns.count() < 10, "a node");
+    let entrance = Source::Tcp(TcpListener::bind("127.0.0.1:0").unwrap());
+    let remote = Addr::new(Identity::from_seed([9; 32]).sid(), PORT.into());
+    let mut tunnel = node.connect(remote, entrance, TunnelConfig::default()).unwrap();
+    let turns = (0..10).take_while(|_| {
+        tunnel.turn();
+        while tunnel.poll_event().is_some() {}
+        awake(tunnel.timeout())
+    });
+    assert!(turns.count() < 10, "a tunnel");
 }
 
 #[test]

@@ -12,7 +12,12 @@ use std::{env, fs};
 /// The compiler that describes the libraries, a stable one that does not change.
 const COMPILER: &str = "+1.95.0";
 /// Packages and their folders.
-const LIBRARIES: [(&str, &str); 2] = [("msp-core", "core"), ("msp-mio", "runtime-mio")];
+const LIBRARIES: [(&str, &str); 4] = [
+    ("msp-core", "core"),
+    ("msp-sockets", "sockets"),
+    ("msp-mio", "runtime-mio"),
+    ("msp-async-std", "runtime-async-std"),
+];
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let bless = env::args().nth(1).is_some_and(|argument| argument == "--bless");
