@@ -84,6 +84,8 @@ impl Loop {
             Err(error) => return Err(error),
         }
         self.host.handle_timeout(self.now());
+        // Who comes and goes below. As long as an event waits to be taken, the next turn is due.
+        while self.host.poll_uplink_event().is_some() {}
         Ok(())
     }
 }

@@ -102,6 +102,8 @@
 //!   worked [`recv`](msp::Stream::recv). Who receives first has to keep what cannot be sent, without bound.
 //! - **Events are hints, the handle has the truth.** After `Readable`, receive until there is `None`; after a
 //!   refused `send`, `Writable` follows.
+//! - **A host has two queues of events**, [`Host::poll_event`] and [`Host::poll_uplink_event`]. Take both, even to
+//!   drop what comes: while an event waits, the next turn is due, and a loop that takes only one does not sleep.
 //! - **Do not exit too early.** After the last stream has closed, [`Host::is_idle`] tells when the peers know
 //!   that, too.
 //! - **A datagram may be from anyone.** That holds for those that [`Node::poll_datagram`] gives with
@@ -144,6 +146,9 @@
 //!             let from = ([127, 0, 0, side as u8 + 1], 4110).into();
 //!             hosts[other].handle_packet(now, InterfaceId(0), from, &packet);
 //!         }
+//!     }
+//!     for host in &mut hosts {
+//!         while host.poll_uplink_event().is_some() {}
 //!     }
 //!     while let Some(event) = hosts[1].poll_event() {
 //!         if let Event::Readable { stream } = event {

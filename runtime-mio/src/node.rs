@@ -5,7 +5,7 @@ use mio::event::Event;
 use mio::{Registry, Token};
 use msp_core::mdp::Instance;
 use msp_core::{Host, Identity, Instant, Port, Sid, msp};
-use msp_sockets::{BindError, Config, Socket};
+use msp_sockets::{BindError, Config, Socket, log_uplink};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -125,13 +125,17 @@ impl Node {
         ready(&mut self.socket, self.token, event)
     }
 
-    /// Receives, does what is due, and sends: a bounded share of each.
+    /// Receives, does what is due, and sends: a bounded share of each. What happens below the streams is logged.
     pub fn turn(&mut self) {
         let Self { host, socket, .. } = self;
         let now = socket.now();
         let received = socket.receive(|incoming| host.handle_incoming(now, incoming));
         host.handle_timeout(now);
         let sent = socket.transmit(now, |buffer| host.poll_transmit(now, buffer));
+        // They would have the loop take turns until they are taken.
+        while let Some(event) = host.poll_uplink_event() {
+            log_uplink(&event);
+        }
         self.busy = received || sent;
     }
 

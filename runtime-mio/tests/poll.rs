@@ -167,6 +167,12 @@ fn streams_of_two_nodes_over_a_bad_link() {
         assert!(received.iter().enumerate().all(|(number, bytes)| *bytes == message(number + stream)));
     }
     assert!(pair.closed.values().all(|reason| *reason == CloseReason::Finished), "{:?}", pair.closed);
+    let turns = (0..1000).take_while(|_| {
+        pair.server.turn();
+        pair.client.turn();
+        [&pair.server, &pair.client].iter().any(|node| node.timeout() == Some(Duration::ZERO))
+    });
+    assert!(turns.count() < 1000, "nodes that have met sleep");
 }
 
 #[test]
