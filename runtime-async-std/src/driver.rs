@@ -1,7 +1,8 @@
 //! The future that moves packets.
 
-use crate::shared::{Phase, Shared};
-use crate::wait::Wait;
+use crate::shared::{Phase, Shared, State};
+use crate::wait::{Sleep, Watched};
+use msp_core::Instant;
 use msp_sockets::{LAST_TURNS, Socket};
 use std::fmt;
 use std::future::Future;
@@ -9,6 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// Turns in one poll before the executor's other tasks get their share.
 const TURNS_PER_POLL: usize = 8;
@@ -21,7 +23,8 @@ const TURNS_PER_POLL: usize = 8;
 pub struct Driver {
     shared: Arc<Shared>,
     socket: Socket,
-    wait: Wait,
+    watched: Watched,
+    sleep: Sleep,
 }
 
 impl fmt::Debug for Driver {
@@ -32,8 +35,8 @@ impl fmt::Debug for Driver {
 
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>, socket: Socket) -> io::Result<Self> {
-        let wait = Wait::new(socket.handle())?;
-        Ok(Self { shared, socket, wait })
+        let watched = Watched::new(socket.handle())?;
+        Ok(Self { shared, socket, watched, sleep: Sleep::new() })
     }
 }
 
@@ -41,7 +44,7 @@ impl Future for Driver {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { shared, socket, wait } = self.get_mut();
+        let Self { shared, socket, watched, sleep } = self.get_mut();
         for _ in 0..TURNS_PER_POLL {
             let turn = shared.with(|state, now| {
                 state.sleep(cx);
@@ -63,13 +66,16 @@ impl Future for Driver {
                 Some(socket.timeout_after(now, progress, deadline))
             });
             let Some(timeout) = turn else { return Poll::Ready(()) };
-            match wait.poll(cx, socket, timeout) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => {
+            if timeout == Some(Duration::ZERO) {
+                continue;
+            }
+            match watched.poll(cx, (true, socket.is_blocked())) {
+                Ok((false, false)) if sleep.poll(cx, timeout).is_pending() => return Poll::Pending,
+                Ok((readable, writable)) => socket.ready(readable, writable),
+                Err(error) => {
                     log::error!("the node ends, because its socket cannot be waited for: {error}");
                     return Poll::Ready(());
                 }
-                Poll::Pending => return Poll::Pending,
             }
         }
         cx.waker().wake_by_ref();
@@ -84,7 +90,7 @@ impl Drop for Driver {
 }
 
 /// Brings the end of the node nearer.
-fn advance(state: &mut crate::shared::State, now: msp_core::Instant, is_blocked: bool, progress: bool) {
+fn advance(state: &mut State, now: Instant, is_blocked: bool, progress: bool) {
     if let Phase::Closing(until) = state.phase
         && (state.host.is_idle() || now >= until)
     {

@@ -56,6 +56,7 @@ mod listener;
 mod node;
 mod shared;
 mod stream;
+pub mod tunnel;
 mod wait;
 
 pub use driver::Driver;

@@ -1,13 +1,12 @@
 //! The loop that asks other nodes something.
 
 use crate::node::Node;
-use crate::runtime::{Error, Runtime};
-use crate::socket::ready;
+use crate::runtime::Runtime;
 use msp_core::mdp::{
     Find, FindConfig, FindEvent, Identify, Ping, PingConfig, PingEvent, PingSummary, Uplink,
 };
 use msp_core::{Instant, Sid};
-use msp_sockets::{LAST_TURNS, random};
+use msp_sockets::{Error, LAST_TURNS, random};
 use std::io;
 use std::ops::ControlFlow;
 
@@ -124,8 +123,8 @@ impl Runtime {
             let sent = socket.transmit(now, |buffer| uplink.poll_transmit(now, buffer));
             let deadline = deadline.into_iter().chain(uplink.poll_timeout()).min();
             own.wait(socket.timeout_after(now, received || sent, deadline))?;
-            for event in own.events() {
-                ready(socket, *token, event);
+            for event in own.events().filter(|event| event.token() == *token) {
+                socket.ready(event.is_readable(), event.is_writable());
             }
         }
     }

@@ -1,11 +1,12 @@
 //! A tunnel with a loop of its own.
 
 use crate::event_loop::EventLoop;
-use crate::runtime::{Error, Runtime};
-use crate::tunnel::{Source, Target, Tunnel};
+use crate::runtime::Runtime;
+use crate::tunnel::Tunnel;
 use msp_core::msp::Limit;
 use msp_core::tunnel::{Outcome, TunnelConfig, TunnelEvent};
 use msp_core::{Addr, Port};
+use msp_sockets::{Error, Source, Target};
 use std::io;
 
 impl Runtime {

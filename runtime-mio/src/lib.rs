@@ -51,19 +51,16 @@
 mod ask;
 mod driver;
 mod event_loop;
-mod local;
 mod node;
 #[cfg(feature = "relay")]
 pub mod relay;
 mod runtime;
 mod socket;
-mod stdio;
-mod tcp;
 mod tunnel;
 
 pub use driver::Driver;
 pub use event_loop::Stopper;
-pub use msp_sockets::{BindError, Config, DEFAULT_PORT, is_daemon_running, random};
+pub use msp_sockets::{BindError, Config, DEFAULT_PORT, Error, Source, Target, is_daemon_running, random};
 pub use node::Node;
-pub use runtime::{Error, Runtime};
-pub use tunnel::{Source, Target, Tunnel};
+pub use runtime::Runtime;
+pub use tunnel::Tunnel;

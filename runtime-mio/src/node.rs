@@ -1,6 +1,6 @@
 //! A node with streams, in anybody's loop.
 
-use crate::socket::{ready, register};
+use crate::socket::register;
 use mio::event::Event;
 use mio::{Registry, Token};
 use msp_core::mdp::Instance;
@@ -91,7 +91,7 @@ impl Node {
     }
 
     fn new(host: Host, socket: Socket, registry: &Registry, token: Token) -> io::Result<Self> {
-        register(registry, token, &socket)?;
+        register(registry, token, &socket.handle())?;
         Ok(Self { host, socket, token, registry: registry.try_clone()?, busy: true })
     }
 
@@ -122,7 +122,11 @@ impl Node {
     /// Remembers what an event says; the work is done in the next [turn](Node::turn). False if the event is not
     /// about this node.
     pub fn handle_event(&mut self, event: &Event) -> bool {
-        ready(&mut self.socket, self.token, event)
+        let is_ours = event.token() == self.token;
+        if is_ours {
+            self.socket.ready(event.is_readable(), event.is_writable());
+        }
+        is_ours
     }
 
     /// Receives, does what is due, and sends: a bounded share of each. What happens below the streams is logged.

@@ -3,10 +3,9 @@
 use crate::event_loop::{EventLoop, FIRST, Stopper};
 use crate::node::Node;
 use msp_core::mdp::{Instance, Service};
-use msp_core::msp::{self, ConnectError, ListenError};
+use msp_core::msp;
 use msp_core::{Host, Identity, Instant, Port, Sid};
 use msp_sockets::{BindError, Config};
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -108,35 +107,5 @@ impl Runtime {
                 node.handle_event(event);
             }
         }
-    }
-}
-
-/// Why a tunnel cannot run, or a ping broke off.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Error {
-    /// The MSP port cannot be listened on.
-    Listen(ListenError),
-    /// The peer's address is impossible.
-    Connect(ConnectError),
-    /// The system lacks something, or failed in what everything depends on.
-    Io(io::Error),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Listen(error) => error.fmt(f),
-            Self::Connect(error) => error.fmt(f),
-            Self::Io(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
     }
 }

@@ -3,15 +3,14 @@
 use crate::clock::Clock;
 use crate::config::{BindError, Config, DEFAULT_PORT};
 use crate::daemon::{DaemonSocket, Sent};
+use crate::handle::Handle;
 use crate::udp::Udp;
 use msp_core::mdp::{
     Daemon, DaemonConfig, Incoming, Instance, InterfaceConfig, InterfaceId, Node, NodeConfig, Transmit,
 };
 use msp_core::{Host, Identity, Instant, Port, msp};
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixDatagram;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,40 +91,14 @@ enum Kind {
     Daemon(DaemonSocket),
 }
 
-/// A [`Socket`] to wait for.
-#[derive(Debug)]
-pub enum Handle {
-    /// That of a node.
-    Udp(Arc<UdpSocket>),
-    /// That of a client of a daemon.
-    Daemon(Arc<UnixDatagram>),
-}
-
-impl AsFd for Handle {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Udp(socket) => socket.as_fd(),
-            Self::Daemon(socket) => socket.as_fd(),
-        }
-    }
-}
-
 impl Socket {
-    /// What to wait for: until it can be read, and until it can be written while it [is
-    /// blocked](Socket::is_blocked).
+    /// What to wait for.
     #[must_use]
     pub fn handle(&self) -> Handle {
         match &self.kind {
             Kind::Udp(udp, _) => Handle::Udp(Arc::clone(udp.socket())),
             Kind::Daemon(daemon) => Handle::Daemon(Arc::clone(daemon.socket())),
         }
-    }
-
-    /// Whether it may be blocked at times, and is to be waited for until it can be written then. Towards a daemon,
-    /// what finds no room is lost.
-    #[must_use]
-    pub const fn waits_for_room(&self) -> bool {
-        matches!(self.kind, Kind::Udp(..))
     }
 
     /// The time that is now.

@@ -1,15 +1,16 @@
 //! TCP connections as links of a tunnel, and the listener they come from.
 
+use crate::handle::Handle;
 use crate::local::LocalError;
-use mio::event::Event;
-use mio::net::{TcpListener, TcpStream};
-use mio::{Interest, Registry, Token};
+use crate::tunnel::Readiness;
 use msp_core::Instant;
 use msp_core::tunnel::{CloseKind, LinkId, Tunnel};
-use socket2::SockRef;
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Reads, and as many writes, of one connection before the other work of a turn gets its share.
@@ -35,8 +36,9 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct TcpLink {
     id: LinkId,
-    token: Token,
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
+    /// It is not waited for yet.
+    is_new: bool,
     state: State,
     readable: bool,
     writable: bool,
@@ -47,45 +49,43 @@ pub(crate) struct TcpLink {
 
 impl TcpLink {
     /// Begins to connect to the first of `targets` that answers.
-    pub(crate) fn connect(
-        registry: &Registry,
-        token: Token,
-        id: LinkId,
-        targets: &[SocketAddr],
-    ) -> io::Result<Self> {
+    pub(crate) fn connect(id: LinkId, targets: &[SocketAddr]) -> io::Result<Self> {
         let mut targets: VecDeque<SocketAddr> = targets.iter().copied().collect();
-        let stream = dial(registry, token, &mut targets)?;
-        Ok(Self::new(token, id, stream, State::Connecting(targets)))
+        let stream = dial(&mut targets)?;
+        Ok(Self::new(id, stream, State::Connecting(targets)))
     }
 
     /// Takes a connection that was accepted.
-    pub(crate) fn accepted(
-        registry: &Registry,
-        token: Token,
-        id: LinkId,
-        mut stream: TcpStream,
-    ) -> io::Result<Self> {
+    pub(crate) fn accepted(id: LinkId, stream: TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
         prepare(&stream);
-        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { readable: true, writable: true, ..Self::new(token, id, stream, State::Open) })
+        Ok(Self { readable: true, writable: true, ..Self::new(id, stream, State::Open) })
     }
 
-    fn new(token: Token, id: LinkId, stream: TcpStream, state: State) -> Self {
+    fn new(id: LinkId, stream: TcpStream, state: State) -> Self {
         let (readable, writable, read_closed, troubled) = (false, false, false, false);
-        Self { id, token, stream, state, readable, writable, read_closed, troubled }
+        Self { id, stream: Arc::new(stream), is_new: true, state, readable, writable, read_closed, troubled }
     }
 
     pub(crate) fn id(&self) -> LinkId {
         self.id
     }
 
-    /// Remembers what the event said; the work is done in the next turn.
-    pub(crate) fn ready(&mut self, event: &Event) {
-        // An error or a hang-up shows in the next call, so both directions are worth a try.
-        let closed = event.is_error() || event.is_read_closed() || event.is_write_closed();
-        self.readable |= event.is_readable() || closed;
-        self.writable |= event.is_writable() || closed;
-        self.troubled |= event.is_error();
+    /// The connection, if it is not waited for yet: it is a new one, or another address is tried.
+    pub(crate) fn take_new(&mut self) -> Option<Handle> {
+        std::mem::take(&mut self.is_new).then(|| Handle::Tcp(Arc::clone(&self.stream)))
+    }
+
+    /// Remembers that it is ready; the work is done in the next turn.
+    pub(crate) fn ready(&mut self, readiness: Readiness) {
+        self.readable |= readiness.readable;
+        self.writable |= readiness.writable;
+        self.troubled |= readiness.failed;
+    }
+
+    /// What it waits for.
+    pub(crate) fn wanted(&self) -> (bool, bool) {
+        (!self.readable && !self.read_closed, !self.writable)
     }
 
     /// Moves bytes both ways, as far as both sides allow and the turn's share goes. True if it did
@@ -96,27 +96,19 @@ impl TcpLink {
     /// Once, when the connection cannot be made or breaks.
     pub(crate) fn turn(
         &mut self,
-        registry: &Registry,
         tunnel: &mut Tunnel,
         now: Instant,
         buffer: &mut [u8],
     ) -> Result<bool, LocalError> {
         let result = match self.state {
-            State::Connecting(_) => {
-                self.check_connected(registry, tunnel, now).map_err(LocalError::Unreachable)
-            }
+            State::Connecting(_) => self.check_connected(tunnel, now).map_err(LocalError::Unreachable),
             State::Open => self.carry(tunnel, now, buffer).map_err(LocalError::Broken),
             State::Failed => Ok(false),
         };
         result.inspect_err(|_| self.state = State::Failed)
     }
 
-    fn check_connected(
-        &mut self,
-        registry: &Registry,
-        tunnel: &mut Tunnel,
-        now: Instant,
-    ) -> io::Result<bool> {
+    fn check_connected(&mut self, tunnel: &mut Tunnel, now: Instant) -> io::Result<bool> {
         if !self.writable {
             return Ok(false);
         }
@@ -142,7 +134,8 @@ impl TcpLink {
         if targets.is_empty() {
             return Err(error);
         }
-        self.stream = dial(registry, self.token, targets)?;
+        self.stream = Arc::new(dial(targets)?);
+        self.is_new = true;
         self.writable = false;
         Ok(true)
     }
@@ -174,7 +167,7 @@ impl TcpLink {
             if count == 0 {
                 break;
             }
-            match self.stream.write_vectored(&slices[..count]) {
+            match (&*self.stream).write_vectored(&slices[..count]) {
                 Ok(written) => {
                     tunnel.consume(now, self.id, written);
                     progress = true;
@@ -194,7 +187,7 @@ impl TcpLink {
             if !self.readable || self.read_closed || budget == 0 {
                 break;
             }
-            match self.stream.read(&mut buffer[..budget]) {
+            match (&*self.stream).read(&mut buffer[..budget]) {
                 Ok(0) => {
                     self.read_closed = true;
                     tunnel.local_eof(now, self.id);
@@ -222,7 +215,7 @@ impl TcpLink {
     /// Closes the connection. After an abort the local program sees a reset, not an end of file.
     pub(crate) fn close(self, kind: CloseKind) {
         if kind == CloseKind::Abort {
-            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
         }
     }
 }
@@ -235,38 +228,46 @@ fn prepare(stream: &TcpStream) {
 }
 
 /// Begins to connect to the first of `targets` that is not refused at once, and takes it off the list.
-fn dial(registry: &Registry, token: Token, targets: &mut VecDeque<SocketAddr>) -> io::Result<TcpStream> {
+fn dial(targets: &mut VecDeque<SocketAddr>) -> io::Result<TcpStream> {
     let mut last = io::Error::new(ErrorKind::InvalidInput, "there is no address to connect to");
     while let Some(target) = targets.pop_front() {
-        match TcpStream::connect(target) {
-            Ok(mut stream) => {
-                registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-                return Ok(stream);
-            }
+        match begin_to_connect(target) {
+            Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
     Err(last)
 }
 
+fn begin_to_connect(target: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&target.into()) {
+        Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(error),
+        _ => Ok(socket.into()),
+    }
+}
+
 /// The TCP listener of a connecting tunnel.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     readable: bool,
     paused_until: Option<Instant>,
 }
 
 impl Acceptor {
-    pub(crate) fn new(
-        registry: &Registry,
-        token: Token,
-        listener: std::net::TcpListener,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(listener: TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        let mut listener = TcpListener::from_std(listener);
-        registry.register(&mut listener, token, Interest::READABLE)?;
-        Ok(Self { listener, readable: true, paused_until: None })
+        Ok(Self { listener: Arc::new(listener), readable: true, paused_until: None })
+    }
+
+    pub(crate) fn handle(&self) -> Handle {
+        Handle::Listener(Arc::clone(&self.listener))
+    }
+
+    pub(crate) fn is_readable(&self) -> bool {
+        self.readable
     }
 
     pub(crate) fn ready(&mut self) {

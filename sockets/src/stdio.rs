@@ -4,13 +4,13 @@
 //! programs before and after this one: switched to non-blocking they would surprise a shell, an editor or
 //! a pipeline long after this program is gone, and a regular file knows no readiness at all.
 
-use mio::unix::pipe;
-use mio::{Interest, Registry, Token};
+use crate::handle::Handle;
 use msp_core::Instant;
 use msp_core::tunnel::{LinkId, Tunnel};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
@@ -33,14 +33,17 @@ pub(crate) struct StdioLink {
     writing: bool,
     failed: bool,
     /// The threads write to it when they have done something.
-    wakes: pipe::Receiver,
+    wakes: Arc<UnixStream>,
+    /// That is not waited for yet.
+    is_new: bool,
 }
 
 impl StdioLink {
     /// Takes standard input and output.
-    pub(crate) fn open(registry: &Registry, token: Token, id: LinkId) -> io::Result<Self> {
-        let (waker, mut wakes) = pipe::new()?;
-        registry.register(&mut wakes, token, Interest::READABLE)?;
+    pub(crate) fn open(id: LinkId) -> io::Result<Self> {
+        let (waker, wakes) = UnixStream::pair()?;
+        waker.set_nonblocking(true)?;
+        wakes.set_nonblocking(true)?;
         let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let (input_sender, input) = sync_channel(1);
@@ -55,13 +58,18 @@ impl StdioLink {
             .name("stdout".into())
             .spawn(move || write_all(stdout, &output_receiver, &written_sender, &waker_of_writer))?;
         let output = Some(output);
-        let unread = (Vec::new(), 0);
-        Ok(Self { id, input, unread, output, written, writing: false, failed: false, wakes })
+        let (unread, wakes) = ((Vec::new(), 0), Arc::new(wakes));
+        Ok(Self { id, input, unread, output, written, writing: false, failed: false, wakes, is_new: true })
     }
 
-    /// Empties the pipe, so that it tells of the next time; the work is done in the next turn.
+    /// What to wait for, if that is not known yet.
+    pub(crate) fn take_new(&mut self) -> Option<Handle> {
+        std::mem::take(&mut self.is_new).then(|| Handle::Wakes(Arc::clone(&self.wakes)))
+    }
+
+    /// Takes what has woken it, so that it tells of the next time; the work is done in the next turn.
     pub(crate) fn ready(&mut self) {
-        while self.wakes.read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
+        while (&*self.wakes).read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
     }
 
     pub(crate) fn id(&self) -> LinkId {
@@ -145,7 +153,7 @@ fn of(what: &str, error: &io::Error) -> io::Error {
 }
 
 /// Reads to the end, no further ahead than the channel has room.
-fn read_all(mut stdin: File, chunks: &SyncSender<io::Result<Vec<u8>>>, waker: &pipe::Sender) {
+fn read_all(mut stdin: File, chunks: &SyncSender<io::Result<Vec<u8>>>, waker: &UnixStream) {
     let mut buffer = vec![0; CHUNK];
     loop {
         let chunk = match stdin.read(&mut buffer) {
@@ -167,7 +175,7 @@ fn write_all(
     mut stdout: File,
     chunks: &Receiver<Vec<u8>>,
     written: &SyncSender<io::Result<usize>>,
-    waker: &pipe::Sender,
+    waker: &UnixStream,
 ) {
     for chunk in chunks {
         let result = stdout.write_all(&chunk).map(|()| chunk.len());
@@ -181,8 +189,8 @@ fn write_all(
     }
 }
 
-/// Has the loop take a turn. A pipe that is full does so already.
-fn wake(mut waker: &pipe::Sender) -> io::Result<()> {
+/// Has the loop take a turn. A socket that is full does so already.
+fn wake(mut waker: &UnixStream) -> io::Result<()> {
     match waker.write(&[0]) {
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
         _ => Ok(()),

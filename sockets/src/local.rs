@@ -1,9 +1,9 @@
 //! The local side of a link, whatever it is.
 
+use crate::handle::Handle;
 use crate::stdio::StdioLink;
 use crate::tcp::TcpLink;
-use mio::Registry;
-use mio::event::Event;
+use crate::tunnel::Readiness;
 use msp_core::Instant;
 use msp_core::tunnel::{CloseKind, LinkId, Tunnel};
 use std::io;
@@ -32,10 +32,26 @@ impl Local {
         }
     }
 
-    pub(crate) fn ready(&mut self, event: &Event) {
+    /// What to wait for, if that is not known yet.
+    pub(crate) fn take_new(&mut self) -> Option<Handle> {
         match self {
-            Self::Tcp(link) => link.ready(event),
+            Self::Tcp(link) => link.take_new(),
+            Self::Stdio(link) => link.take_new(),
+        }
+    }
+
+    pub(crate) fn ready(&mut self, readiness: Readiness) {
+        match self {
+            Self::Tcp(link) => link.ready(readiness),
             Self::Stdio(link) => link.ready(),
+        }
+    }
+
+    /// Whether it waits until it can be read, and written.
+    pub(crate) fn wanted(&self) -> (bool, bool) {
+        match self {
+            Self::Tcp(link) => link.wanted(),
+            Self::Stdio(_) => (true, false),
         }
     }
 
@@ -46,13 +62,12 @@ impl Local {
     /// Once, if it fails. The tunnel is to be told.
     pub(crate) fn turn(
         &mut self,
-        registry: &Registry,
         tunnel: &mut Tunnel,
         now: Instant,
         buffer: &mut [u8],
     ) -> Result<bool, LocalError> {
         match self {
-            Self::Tcp(link) => link.turn(registry, tunnel, now, buffer),
+            Self::Tcp(link) => link.turn(tunnel, now, buffer),
             Self::Stdio(link) => link.turn(tunnel, now).map_err(LocalError::Broken),
         }
     }
