@@ -20,8 +20,12 @@ pub(crate) fn node(seed: u8, config: &Config) -> Result<Node, BindError> {
 
 /// A client that knows a server.
 pub(crate) fn pair() -> (Node, Node) {
-    let server = node(2, &config()).unwrap();
-    let mut config = config();
+    pair_with(&config())
+}
+
+fn pair_with(config: &Config) -> (Node, Node) {
+    let server = node(2, config).unwrap();
+    let mut config = config.clone();
     config.peers.extend(server.local_addr());
     (node(1, &config).unwrap(), server)
 }
@@ -34,7 +38,11 @@ pub(crate) struct Pair {
 }
 
 pub(crate) async fn stream() -> Pair {
-    let (client_node, server_node) = pair();
+    stream_with(&config()).await
+}
+
+pub(crate) async fn stream_with(config: &Config) -> Pair {
+    let (client_node, server_node) = pair_with(config);
     let mut listener = server_node.listen(500.into()).unwrap();
     let remote = Addr::new(server_node.sid().unwrap(), 500.into());
     let client = client_node.connect(remote).await.unwrap();
