@@ -28,6 +28,8 @@
 //! # }
 //! ```
 //!
+//! TCP connections are carried by a [`tunnel`], a future as well.
+//!
 //! # Executors
 //!
 //! **async-std is discontinued** ([RUSTSEC-2025-0052]): it gets no fixes any more, and its authors recommend smol.
@@ -47,6 +49,9 @@
 //! - Nothing is queued here but streams that wait to be accepted, of which there are few. Messages wait in the core,
 //!   within [`msp_core::msp::Config`], so back-pressure is that of the protocol.
 //! - One lock is around the host. It is held for single calls and single turns of the driver, never across an await.
+//! - A stream takes little: of 1,000, with both ends in one process, each end takes 1.7 kB of memory, as
+//!   `cargo run --release -p msp-async-std --example many` tells. The example `speed` compares tunnels on this runtime
+//!   with those on mio.
 #![forbid(unsafe_code)]
 
 mod driver;
