@@ -42,10 +42,14 @@
 //!
 //! There is one thread and one loop, edge-triggered, with a bounded share of every turn for each socket.
 //! When nothing is to be done it sleeps until the next protocol timer. Only standard input and output have
-//! a thread each, because they may be anything. An open stream takes about 8 KiB when nothing is on its way: 1,000
-//! between two nodes of one process, which has both ends of each, made its resident memory grow by 15.3 MiB (x86-64
-//! Linux, `cargo test -p msp-mio --test poll -- --ignored --nocapture`). What happens to tunnels is reported through the [`log`] crate: a
-//! link that breaks as a warning, links and neighbours that come and go as info.
+//! a thread each, because they may be anything.
+//!
+//! An open stream takes about 8 KiB when nothing is on its way: 1,000 between two nodes of one process, which has both
+//! ends of each, made its resident memory grow by 15.3 MiB (x86-64 Linux,
+//! `cargo test -p msp-mio --test poll -- --ignored --nocapture`).
+//!
+//! What happens below streams and to tunnels is reported through the [`log`] crate: a link that breaks as a warning,
+//! links and neighbours that come and go as info.
 #![forbid(unsafe_code)]
 
 mod ask;
