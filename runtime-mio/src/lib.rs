@@ -45,7 +45,7 @@
 //! a thread each, because they may be anything.
 //!
 //! An open stream takes about 8 KiB when nothing is on its way: 1,000 between two nodes of one process, which has both
-//! ends of each, made its resident memory grow by 15.3 MiB (x86-64 Linux,
+//! ends of each, made its resident memory grow by 15.8 MiB (x86-64 Linux,
 //! `cargo test -p msp-mio --test poll -- --ignored --nocapture`).
 //!
 //! What happens below streams and to tunnels is reported through the [`log`] crate: a link that breaks as a warning,
