@@ -221,6 +221,19 @@ fn the_reference_is_not_left_waiting() {
     }
 }
 
+/// The reference does nothing about a lost acknowledgment for 1500 ms.
+#[test]
+fn a_lost_acknowledgment_does_not_stop_the_reference() {
+    let first = seed(1);
+    for n in first..first + 5 {
+        let scenario = || Scenario::of(Reference, Ours).over(|link| link.delay(ms(1)));
+        let time = |count| scenario().back(|link| link.delay(ms(1)).loss(10)).send(count).run(n).time;
+        let windows = 200;
+        let each = (time(5 * windows) - time(0)) / windows;
+        assert!(each < ms(8) + ms(1500) / 40, "{each:?} for 5 messages");
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_packets() {
     let run = |seed| -> Report { Scenario::random(seed).run(seed) };

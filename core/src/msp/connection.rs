@@ -3,6 +3,7 @@
 mod end;
 mod origin;
 
+use super::ack_timer::{ACK_DELAY, AckTimer};
 use super::config::Config;
 use super::event::CloseReason;
 use super::first_message::FirstMessage;
@@ -19,16 +20,6 @@ use core::time::Duration;
 use end::{LAST_ACKS, LAST_STOPS, LINGER, Wire};
 use origin::Origin;
 
-/// A single consumed message is acknowledged after this long, so that an answer can carry the
-/// acknowledgment and neighbours in time share one. The reference daemon takes as long (`spec/10` A.4).
-const ACK_DELAY: Duration = Duration::from_millis(5);
-/// Two or more are acknowledged this long after the second, with what else has come of their burst. A receiver may
-/// do so (RFC 9000, section 13.2.2), a radio that cannot send and receive at once is spared packets, and the
-/// reference daemon's tunnel needs it: each acknowledgment has it fill its window of five again, and one that comes
-/// while it does goes unnoticed, for up to a second if it leaves nothing to acknowledge.
-const BURST_DELAY: Duration = Duration::from_millis(2);
-/// So many are acknowledged at once: a sender of ours that is fast need not wait for the end of a burst.
-const MAX_UNACKNOWLEDGED: u32 = 8;
 /// An initiator without data makes itself known after this long (`spec/10` A.5), then again after
 /// [`PROBE_INTERVAL`] doubled each time.
 const PROBE_DELAY: Duration = Duration::from_millis(10);
@@ -63,9 +54,7 @@ pub(crate) struct Connection {
     probes: u32,
     /// A data packet was received, so the acknowledgment field means something (`spec/10` A.3).
     received_data: bool,
-    ack_due: Option<Instant>,
-    /// Messages consumed since an acknowledgment was last sent.
-    unacknowledged: u32,
+    acknowledgment: AckTimer,
     /// The peer's end was acknowledged.
     acknowledged_end: bool,
     /// The shutdown segment, when first sent, carried the acknowledgment of the peer's last segment.
@@ -111,8 +100,7 @@ impl Connection {
             last_sent: now,
             probes: 0,
             received_data: false,
-            ack_due: (role == Role::Initiator).then(|| now + PROBE_DELAY),
-            unacknowledged: 0,
+            acknowledgment: AckTimer::new((role == Role::Initiator).then(|| now + PROBE_DELAY)),
             acknowledged_end: false,
             shutdown_carried_last_ack: false,
             first_message: FirstMessage::default(),
@@ -210,11 +198,12 @@ impl Connection {
             self.on_data(now, seq, payload, shutdown, memory);
         }
         if packet.prompt {
-            self.ack_by(now);
+            self.acknowledgment.by(now);
         }
         // The answer to a FIRST without data (`spec/10` A.5).
-        if packet.first && self.ack_due.is_none() && self.role == Role::Listener && !self.received_data {
-            self.ack_due = Some(now);
+        let is_new = self.role == Role::Listener && !self.received_data;
+        if packet.first && is_new && self.acknowledgment.is_unset() {
+            self.acknowledgment.by(now);
         }
         self.check_finished(now);
         self.handle_timeout(now); // an acknowledgment may show a loss that is due already
@@ -272,7 +261,7 @@ impl Connection {
                 let ready = self.send.readiness(self.congestion.window()) == Readiness::Ready;
                 let data = ready.then(|| self.pacer.next());
                 let keep_alive = Some(self.last_sent + self.keep_alive());
-                [data, self.ack_due, keep_alive].into_iter().flatten().min()
+                [data, self.acknowledgment.at(), keep_alive].into_iter().flatten().min()
             }
             Wire::Lingering { sent, next, .. } => (sent < LAST_ACKS).then_some(next),
             Wire::Stopping { next, .. } => Some(next),
@@ -304,8 +293,7 @@ impl Connection {
                 };
                 if acknowledged {
                     self.acknowledged_end |= ends;
-                    self.ack_due = None;
-                    self.unacknowledged = 0;
+                    self.acknowledgment.sent(now, matches!(self.form, Form::Plain));
                 }
             }
             Wire::Lingering { until, sent, .. } => {
@@ -394,7 +382,7 @@ impl Connection {
         }
         self.acknowledged = true;
         if withheld && !self.withholds_last_ack() {
-            self.ack_by(now);
+            self.acknowledgment.by(now);
         }
         self.round_trip.end_back_off();
         if let Some(sample) = acknowledged.round_trip {
@@ -418,6 +406,7 @@ impl Connection {
     fn on_data(&mut self, now: Instant, seq: Seq, payload: Bytes, shutdown: bool, memory: usize) {
         self.stats.received += 1;
         self.received_data = true;
+        self.acknowledgment.on_data();
         let ack = self.receive.ack();
         self.first_message.note(seq, &payload);
         let had_hole = self.receive.has_hole();
@@ -426,16 +415,16 @@ impl Connection {
             Insertion::InOrder if self.form.has_reports() => {
                 self.on_news(now);
                 if had_hole {
-                    self.ack_by(now);
+                    self.acknowledgment.by(now);
                 }
             }
             Insertion::InOrder => {}
             // At once, since it tells the peer of the loss.
-            Insertion::OutOfOrder => self.ack_due = Some(now),
+            Insertion::OutOfOrder => self.acknowledgment.by(now),
             // The acknowledgment may have been lost; but copies come in groups.
             Insertion::Duplicate | Insertion::Dropped => {
                 self.stats.duplicates += 1;
-                self.ack_by(now + ACK_DELAY);
+                self.acknowledgment.by(now + ACK_DELAY);
             }
         }
         if self.receive.ack() != ack {
@@ -471,9 +460,9 @@ impl Connection {
     fn on_consumed(&mut self, now: Instant) {
         if self.receive.is_finished() {
             self.send.hold_shutdown();
-            self.ack_by(now);
+            self.acknowledgment.by(now);
         } else if self.form.has_reports() {
-            self.ack_by(now + ACK_DELAY); // the window has opened
+            self.acknowledgment.by(now + ACK_DELAY); // the window has opened
         } else {
             self.on_news(now);
         }
@@ -481,18 +470,7 @@ impl Connection {
 
     /// There is one message more to acknowledge.
     fn on_news(&mut self, now: Instant) {
-        self.unacknowledged += 1;
-        let delay = match self.unacknowledged {
-            _ if self.receive.has_hole() => Duration::ZERO,
-            1 => ACK_DELAY,
-            2..MAX_UNACKNOWLEDGED => BURST_DELAY,
-            _ => Duration::ZERO,
-        };
-        self.ack_by(now + delay);
-    }
-
-    fn ack_by(&mut self, at: Instant) {
-        self.ack_due = Some(self.ack_due.map_or(at, |due| due.min(at)));
+        self.acknowledgment.on_news(now, self.receive.has_hole());
     }
 
     fn idle_deadline(&self) -> Instant {

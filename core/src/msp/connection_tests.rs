@@ -140,14 +140,17 @@ fn a_burst_is_acknowledged_once() {
         receive_bytes(&mut b, 10 + u64::from(seq) / 2, message(seq));
         consume(&mut b, 10 + u64::from(seq) / 2, 1);
     }
-    assert_eq!(sent_alike(&mut b, 30, b"\x02\x04\x00"), [12.0], "as soon after the second as ever");
+    assert_eq!(sent_alike(&mut b, 30, b"\x02\x04\x00"), [12.0, 22.0], "and once more, as nothing came");
     for seq in 5..13 {
         receive_bytes(&mut b, 30, message(seq));
     }
     consume(&mut b, 30, 7);
     assert_eq!(sent(&mut b, 30), []);
     consume(&mut b, 30, 1);
-    assert_eq!(sent_alike(&mut b, 40, b"\x02\x0c\x00"), [30.0], "a long one need not end");
+    assert_eq!(sent_alike(&mut b, 39, b"\x02\x0c\x00"), [30.0], "a long one need not end");
+    receive(&mut b, 39, b"\x00\xff\xff\x0d\x00x");
+    consume(&mut b, 39, 1);
+    assert_eq!(sent_alike(&mut b, 1000, b"\x02\x0d\x00"), [44.0], "the peer goes on");
 }
 
 /// An initiator that has sent its end at 0 and received that of the peer, in the same packet as the

@@ -11,6 +11,7 @@
 //! An [`Endpoint`] is all streams of one node. It takes and gives datagrams that somebody else encrypts,
 //! routes and delivers, most of the time: they may be lost, repeated, delayed and reordered.
 
+mod ack_timer;
 mod admission;
 mod bytes;
 mod config;
