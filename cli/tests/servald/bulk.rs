@@ -16,12 +16,13 @@ use crate::scratch::{assert_same, noise};
 use crate::side::{End, Side};
 
 /// The first is what the others are compared with.
-const PAIRS: [Pair; 6] = [
+const PAIRS: [Pair; 7] = [
     (End::Servald, End::Servald),
     (End::ThroughDaemon, End::ThroughDaemon),
     (End::Embedded, End::Servald),
     (End::Servald, End::Embedded),
     (End::ThroughDaemon, End::Servald),
+    (End::Servald, End::ThroughDaemon),
     (End::Embedded, End::Embedded),
 ];
 const LOSSES: [u8; 2] = [0, 10];
