@@ -11,8 +11,9 @@ pub(super) const ACK_DELAY: Duration = Duration::from_millis(5);
 /// reference daemon's tunnel needs it: each acknowledgment has it fill its window of five again, and one that comes
 /// while it does goes unnoticed, for up to a second if it leaves nothing to acknowledge.
 const BURST_DELAY: Duration = Duration::from_millis(2);
-/// So many are acknowledged at once: a sender of ours that is fast need not wait for the end of a burst.
-const MAX_UNACKNOWLEDGED: u32 = 8;
+/// So many are acknowledged at once. It is all that the reference daemon has on its way (`spec/10` A.10), and a sender
+/// of ours that is fast need not wait for the end of a burst.
+const MAX_UNACKNOWLEDGED: u32 = 5;
 /// The acknowledgment of a burst is repeated once, after this long without data. It may have been all that the
 /// reference daemon waits for: that does nothing about one that was lost for 1500 ms (`spec/10` A.7), and the repair of
 /// a hop takes several times as long as this.
