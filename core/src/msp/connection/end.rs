@@ -35,6 +35,30 @@ pub(super) enum Wire {
 }
 
 impl Connection {
+    /// Ends this direction after what is queued.
+    pub(crate) fn finish(&mut self) {
+        if self.closed.is_none() {
+            self.send.finish();
+        }
+    }
+
+    /// Ends the connection here, and says so to the peer if it may still believe in it.
+    pub(crate) fn abort(&mut self, now: Instant, reason: CloseReason) {
+        if self.closed.is_some() {
+            return;
+        }
+        self.close(reason);
+        self.wire = Wire::Stopping { until: now + self.idle_timeout, sent: 0, next: now };
+    }
+
+    /// Ends the connection without a word.
+    pub(crate) fn drop_silently(&mut self, reason: CloseReason) {
+        if self.closed.is_none() {
+            self.close(reason);
+        }
+        self.wire = Wire::Silent;
+    }
+
     pub(super) fn on_stop(&mut self) {
         if self.closed.is_none() {
             let untouched = self.send.base() == Seq(0) && !self.received_data;
