@@ -15,6 +15,7 @@ mod directory;
 mod discovery;
 mod explain;
 mod find;
+mod flight;
 mod history;
 mod identify;
 mod identity;
