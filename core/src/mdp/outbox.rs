@@ -39,9 +39,11 @@ const REORDERING: u64 = 3;
 /// acknowledges until it has measurements of its own.
 const INITIAL_RESEND_DELAY: Duration = Duration::from_millis(400);
 /// The least that the resend delay is above the smoothed round-trip time: acknowledgments are delayed.
-const MIN_VARIATION: Duration = Duration::from_millis(20);
-/// The resend delay doubles with each attempt, this often at most.
+const MIN_VARIATION: Duration = Duration::from_millis(5);
+/// The resend delay doubles with each attempt after the first ones, this often at most. A keystroke has nothing behind
+/// it that would tell of its loss, and on the links that this is made for its copy is soon lost, too.
 const MAX_BACKOFF: u8 = 5;
+const QUICK_ATTEMPTS: u8 = 2;
 /// A frame is sent again this often at most, whatever acknowledgments say: anyone can forge them.
 const MAX_ATTEMPTS: u8 = 32;
 
@@ -294,7 +296,7 @@ impl Outbox {
             Some(smoothed) => smoothed + (self.round_trip.variation() * 4).max(MIN_VARIATION),
             None => INITIAL_RESEND_DELAY,
         };
-        first * (1 << attempts.min(MAX_BACKOFF))
+        first * (1 << attempts.saturating_sub(QUICK_ATTEMPTS).min(MAX_BACKOFF))
     }
 }
 
@@ -374,13 +376,13 @@ mod tests {
     fn without_acknowledgment_frames_come_again_less_and_less_often() {
         let mut outbox = sent(300, 2);
         outbox.acknowledge(at(10), packet(301), Ack { sequence: 301_u64 as u8, mask: 0 });
-        // 10 ms to and fro, no less than 20 ms for variation.
+        // 10 ms to and fro, give or take 5; twice without doubling.
         let times = iter::from_fn(|| {
             let deadline = outbox.deadline()?;
             assert_eq!(resend(&mut outbox, deadline, 302), [0]);
             Some(deadline)
         });
-        assert_eq!(times.take(4).collect::<Vec<_>>(), [at(30), at(90), at(210), at(450)]);
+        assert_eq!(times.take(4).collect::<Vec<_>>(), [at(30), at(60), at(90), at(150)]);
     }
 
     #[test]
