@@ -1,7 +1,7 @@
 //! Messages that come back: a server in a loop of its own, and a client inside a loop that has a socket and a timer
 //! besides.
 //!
-//! `cargo run -p msp-mio --example echo`
+//! `cargo run -p msp-mio --example echo_mio`
 
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
