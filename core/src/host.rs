@@ -2,7 +2,6 @@
 
 use crate::mdp::{Incoming, InterfaceId, Transmit, Uplink, UplinkEvent};
 use crate::msp::{Endpoint, Event};
-use crate::path::Below;
 use crate::{Instant, Port, Protection, Sid};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -35,9 +34,8 @@ impl Host {
     #[must_use]
     pub fn new(uplink: impl Into<Uplink>, mut config: crate::msp::Config, seed: [u8; 32]) -> Self {
         let uplink = uplink.into();
-        match &uplink {
-            Uplink::Node(_) => config.below = Below::Paced,
-            Uplink::Daemon(daemon) => config.max_streams = config.max_streams.min(daemon.max_streams()),
+        if let Uplink::Daemon(daemon) = &uplink {
+            config.max_streams = config.max_streams.min(daemon.max_streams());
         }
         let endpoint = Endpoint::new(config, seed);
         Self { uplink, endpoint, ports: BTreeSet::new(), datagram: Vec::new() }
@@ -81,24 +79,17 @@ impl Host {
     /// The next packet to send, `None` when there is none. `buffer` is cleared first. What is returned counts
     /// as sent: not sending it is packet loss.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        loop {
-            self.bind(now);
-            let Self { uplink, endpoint, datagram, .. } = self;
-            while let Some(outgoing) =
-                endpoint.poll_transmit_if(now, datagram, |from, to| uplink.has_room(from, to))
-            {
-                // What is not taken below is lost, as anything may be; the stream sends it again.
-                let _ = uplink.send(now, outgoing.from, outgoing.to, Protection::Encrypted, datagram);
-            }
-            // A stream may have ended with its last packet.
-            self.bind(now);
-            let transmit = self.uplink.poll_transmit(now, buffer);
-            let room = |from, to| self.uplink.has_room(from, to);
-            // What has become too old below makes room.
-            if transmit.is_some() || !self.endpoint.has_transmit(room) {
-                return transmit;
-            }
+        self.bind(now);
+        let Self { uplink, endpoint, datagram, .. } = self;
+        while let Some(outgoing) =
+            endpoint.poll_transmit_if(now, datagram, |from, to| uplink.has_room(from, to))
+        {
+            // What is not taken below is lost, as anything may be; the stream sends it again.
+            let _ = uplink.send(now, outgoing.from, outgoing.to, Protection::Encrypted, datagram);
         }
+        // A stream may have ended with its last packet.
+        self.bind(now);
+        self.uplink.poll_transmit(now, buffer)
     }
 
     /// What has happened to streams, oldest first.

@@ -166,7 +166,7 @@ fn a_full_queue_pushes_back_and_drains() {
     assert_eq!(sent, 64);
     assert!(!mesh.stations[0].node.has_room(sid(&mesh, 1)));
     assert_eq!(send(&mut mesh, 0, 1, b"x"), Err(SendDatagramError::WouldBlock));
-    mesh.run(ms(100));
+    mesh.run(ms(10));
     assert!(mesh.stations[0].node.has_room(sid(&mesh, 1)));
     assert_eq!(mesh.stations[1].datagrams.len(), 64);
 }

@@ -143,6 +143,5 @@ fn what_the_program_sends_takes_a_queue_and_512_frames_for_each_neighbour() {
         }
     });
     println!("{held} of {bound}");
-    // Nothing is acknowledged, so few are on their way.
-    assert!((bound / 8..=bound).contains(&held), "{held} of {bound}");
+    assert!((bound / 2..=bound).contains(&held), "{held} of {bound}");
 }

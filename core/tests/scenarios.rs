@@ -56,6 +56,16 @@ fn loss_20() {
     everyone(|it| it.over(|link| link.delay(ms(10)).loss(20)).send(100).answer(100));
 }
 
+/// However slow nodes take the way between them for, because of what is lost and late, each stream is heard in time.
+#[test]
+fn fifty_streams_are_carried_over_a_lossy_link() {
+    for (n, micros) in [(seed(3), 100), (seed(21), 40_000)] {
+        let shape = move |link: Link| link.delay(Duration::from_micros(micros)).loss(5).reorder(5);
+        let scenario = Scenario::of(Ours, Ours).over(shape).back(shape).with_nodes();
+        scenario.streams(50).send(100).answer(100).run(n);
+    }
+}
+
 /// It goes on to receive for as long as the other sends.
 #[test]
 fn the_end_with_little_to_send_finishes_first() {

@@ -15,7 +15,6 @@ mod directory;
 mod discovery;
 mod explain;
 mod find;
-mod flight;
 mod history;
 mod identify;
 mod identity;

@@ -264,9 +264,6 @@ impl Neighbour {
             return false;
         }
         let news = !self.is_up(now);
-        if self.outbound.is_none_or(|it| (it.interface, it.transport) != (interface, transport)) {
-            self.outbox.on_new_path();
-        }
         self.outbound = Some(Outbound { interface, transport, until: now + expiry });
         self.standing = self.standing.max(Standing::Confirmed);
         self.outbox.set_confirmed(true);

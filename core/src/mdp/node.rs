@@ -307,13 +307,10 @@ impl Node {
         Ok(())
     }
 
-    /// Whether a datagram to `to` would be among the next to leave. If not, that changes in
-    /// [`Node::poll_transmit`]; [`Node::send`] takes [`NodeConfig::send_queue`] of them all the same.
+    /// Whether [`Node::send`] to `to` has room. If not, there is after [`Node::poll_transmit`].
     #[must_use]
     pub fn has_room(&self, to: Sid) -> bool {
-        let next_hop = self.next_hop(&to);
-        let neighbour = next_hop.and_then(|sid| self.neighbours.get(&sid));
-        self.queue_has_room(next_hop) && neighbour.is_none_or(|neighbour| neighbour.outbox.has_room())
+        self.queue_has_room(self.next_hop(&to))
     }
 
     /// The next received datagram.

@@ -4,14 +4,10 @@
 //! sent last is. It is sent again, in a new packet, when packets sent later were acknowledged and its
 //! own was not, or when its time is up. That goes on for a second; what is older is left to the layers above.
 //!
-//! Packets leave at the rate that the way to the neighbour takes, so that what waits does so here and not in a queue
-//! before the link, where it would be late, or lost (see [`Flight`]).
-//!
 //! A receiver knows only the last frames by their numbers. One that has fallen behind them is sent under a
 //! new number, if it is known to be lost.
 
 use super::Transport;
-use super::flight::Flight;
 use crate::path::RoundTrip;
 use crate::wire::linkstate::Ack;
 use crate::wire::mdp::Protection;
@@ -24,11 +20,10 @@ use core::time::Duration;
 /// numbers (`spec/30` section 3); the rest is for reordering on the way, after which an older frame would
 /// look new.
 const HISTORY: u64 = 48;
+/// Packets that can be on their way before their numbers on the wire, of 8 bits, become ambiguous.
+const MAX_BEHIND: u64 = 240;
 /// Frames that can wait for their acknowledgment; the oldest is given up for a new one.
 const MAX_IN_FLIGHT: usize = 512;
-/// Bytes of frames that wait for the next packets: enough to fill them, and no more, so that what is more urgent
-/// does not come behind them.
-const MAX_WAITING: usize = 2 * 1200;
 /// Frames that are sent with each announcement to a neighbour that may not hear us: fewer than a receiver tells
 /// apart, as they go out in several ways at once.
 const MAX_UNCONFIRMED: usize = 32;
@@ -39,11 +34,9 @@ const REORDERING: u64 = 3;
 /// acknowledges until it has measurements of its own.
 const INITIAL_RESEND_DELAY: Duration = Duration::from_millis(400);
 /// The least that the resend delay is above the smoothed round-trip time: acknowledgments are delayed.
-const MIN_VARIATION: Duration = Duration::from_millis(5);
-/// The resend delay doubles with each attempt after the first ones, this often at most. A keystroke has nothing behind
-/// it that would tell of its loss, and on the links that this is made for its copy is soon lost, too.
+const MIN_VARIATION: Duration = Duration::from_millis(20);
+/// The resend delay doubles with each attempt, this often at most.
 const MAX_BACKOFF: u8 = 5;
-const QUICK_ATTEMPTS: u8 = 2;
 /// A frame is sent again this often at most, whatever acknowledgments say: anyone can forge them.
 const MAX_ATTEMPTS: u8 = 32;
 
@@ -98,9 +91,6 @@ pub(super) struct Outbox {
     /// How many frames may be sent for the first time; `None`: any number, as the neighbour hears us.
     budget: Option<usize>,
     round_trip: RoundTrip,
-    flight: Flight,
-    /// After this long, a frame is given up.
-    lifetime: Duration,
     /// The number of the node's next frame, as far as known.
     next_frame: u64,
 }
@@ -113,8 +103,6 @@ impl Outbox {
             quiet_until: None,
             budget: Some(MAX_UNCONFIRMED),
             round_trip: RoundTrip::new(),
-            flight: Flight::new(),
-            lifetime: Duration::MAX,
             next_frame: 0,
         }
     }
@@ -131,7 +119,7 @@ impl Outbox {
     /// Forgets frames that are older than `lifetime`. Gives how many it forgot that were never sent.
     /// `next_frame` is the number of the next frame.
     pub(super) fn expire(&mut self, now: Instant, lifetime: Duration, next_frame: u64) -> u64 {
-        (self.lifetime, self.next_frame) = (lifetime, next_frame);
+        self.next_frame = next_frame;
         let old = |frame: &Frame| now - frame.queued >= lifetime;
         while self
             .in_flight
@@ -149,9 +137,6 @@ impl Outbox {
 
     /// The frame to send next: repairs come first.
     pub(super) fn next(&mut self, now: Instant) -> Option<Slot> {
-        if now < self.flight.next() {
-            return None;
-        }
         if self.quiet_until.is_some_and(|at| at <= now) {
             let due = |entry: &InFlight| self.resend_at(entry).is_some_and(|at| at <= now);
             if let Some(index) = self.in_flight.iter().position(due) {
@@ -159,22 +144,12 @@ impl Outbox {
             }
             self.survey();
         }
-        (self.may_send() && self.window_at() <= now).then_some(Slot::Unsent)
+        self.may_send().then_some(Slot::Unsent)
     }
 
     /// Whether the neighbour hears us. If not, some frames may be sent all the same.
     pub(super) fn set_confirmed(&mut self, confirmed: bool) {
         self.budget = (!confirmed).then_some(MAX_UNCONFIRMED);
-    }
-
-    /// Whether a frame may be pushed that can as well be kept back.
-    pub(super) fn has_room(&self) -> bool {
-        self.unsent.iter().map(|frame| frame.payload.len()).sum::<usize>() < MAX_WAITING
-    }
-
-    /// When a frame may be sent for the first time, as far as others are on their way.
-    fn window_at(&self) -> Instant {
-        self.flight.window_at(self.resend_delay(0))
     }
 
     fn may_send(&self) -> bool {
@@ -215,21 +190,13 @@ impl Outbox {
         self.quiet_until = Some(self.quiet_until.map_or(again, |at| at.min(again)));
     }
 
-    /// Packets go another way from now on: nobody tells of those before any more.
-    pub(super) fn on_new_path(&mut self) {
-        self.flight.forget();
-    }
-
-    /// A packet with frames left.
-    pub(super) fn departed(&mut self, now: Instant, packet: PacketNumber, length: usize) {
-        let more = !self.unsent.is_empty() || self.quiet_until.is_some_and(|at| at <= now);
-        self.flight.on_sent(now, packet, length, more);
-    }
-
     /// The neighbour reports which packets came. `last` is the packet that was sent last on that stream.
     pub(super) fn acknowledge(&mut self, now: Instant, last: PacketNumber, ack: Ack) {
-        // If it is not of one of the last packets, it is from before a restart.
-        let Some(newest) = self.flight.newest(now, last, ack) else { return };
+        let behind = (last.number as u8).wrapping_sub(ack.sequence);
+        let newest = last.number.saturating_sub(behind.into());
+        if u64::from(behind) >= MAX_BEHIND {
+            return; // not one of the last packets: an acknowledgment from before a restart
+        }
         let (mut total, mut count) = (Duration::ZERO, 0);
         self.in_flight.retain_mut(|entry| {
             let packet = entry.packet.filter(|packet| packet.transport == last.transport);
@@ -249,21 +216,12 @@ impl Outbox {
         if count > 0 {
             self.round_trip.sample(now, total / count);
         }
-        let packet = PacketNumber { number: newest, ..last };
-        let minimum = self.round_trip.minimum();
-        if let Some(round_trip) = self.flight.acknowledge(now, packet, ack, minimum) {
-            self.round_trip.sample_at_most(round_trip);
-        }
         self.survey();
     }
 
     /// When there may be something to send: `Some(Instant::ZERO)` if there is now.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let unsent = self.may_send().then(|| self.window_at());
-        let next =
-            [unsent, self.quiet_until].into_iter().flatten().min().map(|at| at.max(self.flight.next()));
-        let expires = self.unsent.front().map(|frame| frame.queued + self.lifetime);
-        next.into_iter().chain(expires).min()
+        if self.may_send() { Some(Instant::ZERO) } else { self.quiet_until }
     }
 
     /// Looks through the frames in flight, so that this need not be done for each packet.
@@ -279,8 +237,8 @@ impl Outbox {
             return None;
         }
         let delay = match self.round_trip.smoothed() {
-            // Unless round trips vary so much that packets overtake each other (RFC 9002 section 6.1.2).
-            Some(smoothed) if entry.lost => smoothed + (smoothed / 8).max(self.round_trip.variation() * 2),
+            // Unless round trips vary so much that packets overtake each other.
+            Some(smoothed) if entry.lost => smoothed + self.round_trip.variation() * 4,
             _ => self.resend_delay(entry.attempts),
         };
         Some(entry.sent + delay)
@@ -296,7 +254,7 @@ impl Outbox {
             Some(smoothed) => smoothed + (self.round_trip.variation() * 4).max(MIN_VARIATION),
             None => INITIAL_RESEND_DELAY,
         };
-        first * (1 << attempts.saturating_sub(QUICK_ATTEMPTS).min(MAX_BACKOFF))
+        first * (1 << attempts.min(MAX_BACKOFF))
     }
 }
 
@@ -345,8 +303,8 @@ mod tests {
         // 250 came, 251 to 253 and 255 did not, 254 and 256 came, 257 is under way: 256 is 0 on the wire.
         outbox.acknowledge(at(10), packet(257), Ack { sequence: 0, mask: 0b10_0010 });
         // A round trip is 10 ms, give or take 5.
-        assert_eq!((resend(&mut outbox, at(19), 258), outbox.deadline()), (Vec::new(), Some(at(20))));
-        assert_eq!(resend(&mut outbox, at(20), 258)[..3], [1, 2, 3]);
+        assert_eq!((resend(&mut outbox, at(29), 258), outbox.deadline()), (Vec::new(), Some(at(30))));
+        assert_eq!(resend(&mut outbox, at(30), 258)[..3], [1, 2, 3]);
     }
 
     #[test]
@@ -376,13 +334,13 @@ mod tests {
     fn without_acknowledgment_frames_come_again_less_and_less_often() {
         let mut outbox = sent(300, 2);
         outbox.acknowledge(at(10), packet(301), Ack { sequence: 301_u64 as u8, mask: 0 });
-        // 10 ms to and fro, give or take 5; twice without doubling.
+        // 10 ms to and fro, no less than 20 ms for variation.
         let times = iter::from_fn(|| {
             let deadline = outbox.deadline()?;
             assert_eq!(resend(&mut outbox, deadline, 302), [0]);
             Some(deadline)
         });
-        assert_eq!(times.take(4).collect::<Vec<_>>(), [at(30), at(60), at(90), at(150)]);
+        assert_eq!(times.take(4).collect::<Vec<_>>(), [at(30), at(90), at(210), at(450)]);
     }
 
     #[test]

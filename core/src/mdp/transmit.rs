@@ -139,16 +139,11 @@ impl Node {
             neighbour.explain.clear();
         }
         let packet = number.map(|number| PacketNumber { transport, number });
-        let mut has_frames = false;
         while let Some(slot) = neighbour.outbox.next(now) {
             let Some((frame, sent_as)) = neighbour.outbox.get(slot) else { break };
             let Some(number) = writer.datagram(frame, sent_as) else { break };
             neighbour.outbox.sent(now, slot, number, packet);
             self.stats.retransmissions += u64::from(slot != Slot::Unsent);
-            has_frames = true;
-        }
-        if let Some(packet) = packet.filter(|_| has_frames) {
-            neighbour.outbox.departed(now, packet, buffer.len());
         }
         if buffer.len() == start {
             return None;

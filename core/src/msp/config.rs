@@ -4,7 +4,6 @@ use super::receive;
 use super::replay::Replays;
 use super::schedule::Schedule;
 use super::send;
-use crate::path::Below;
 use core::time::Duration;
 
 /// Limits and timers of an [`Endpoint`](super::Endpoint).
@@ -55,8 +54,6 @@ pub struct Config {
     pub keep_alive: Duration,
     /// A stream fails after hearing nothing for this long (`spec/10` A.8). Default 10 s.
     pub idle_timeout: Duration,
-    /// What the streams are on.
-    pub(crate) below: Below,
 }
 
 impl Default for Config {
@@ -75,7 +72,6 @@ impl Default for Config {
             extended: true,
             keep_alive: Duration::from_millis(1500),
             idle_timeout: Duration::from_secs(10),
-            below: Below::Plain,
         }
     }
 }

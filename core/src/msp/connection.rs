@@ -90,7 +90,7 @@ impl Connection {
             send: SendBuffer::new(),
             receive: ReceiveBuffer::new(usize::from(config.receive_window)),
             round_trip: RoundTrip::new(),
-            congestion: Congestion::new(send_window, config.below),
+            congestion: Congestion::new(send_window),
             pacer: Pacer::default(),
             send_window,
             keep_alive: config.keep_alive,

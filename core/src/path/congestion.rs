@@ -1,8 +1,7 @@
 //! How many segments may be on their way: the congestion window.
 //!
 //! On the links this is made for, a lost packet says nothing about congestion. A queue that grows does:
-//! the window follows the round-trip time, not the loss. Where a node below keeps the queue before its link short by
-//! itself, round trips are longer by the repairs of that node, and only much longer ones tell of a queue. Once per round (the time in which every segment
+//! the window follows the round-trip time, not the loss. Once per round (the time in which every segment
 //! that was on its way has been answered) the smallest round trip of the round is compared with the
 //! smallest known. The smallest, because a segment that some hop had to repeat is late without any queue.
 
@@ -14,24 +13,12 @@ use core::time::Duration;
 const MIN_WINDOW: usize = 8;
 /// A queue shorter than this is not seen through timer granularity and delayed acknowledgments.
 const MIN_QUEUE_DELAY: Duration = Duration::from_millis(3);
-/// The same through repairs below.
-const MIN_QUEUE_DELAY_REPAIRED: Duration = Duration::from_millis(50);
-
-/// What is between the streams and the path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Below {
-    /// Nothing that matters.
-    Plain,
-    /// A node that paces what it sends and repairs losses.
-    Paced,
-}
 
 /// The congestion window, in segments.
 #[derive(Debug)]
 pub(crate) struct Congestion {
     window: usize,
     limit: usize,
-    below: Below,
     /// Below this the window grows with every acknowledgment (slow start), above it once per round.
     threshold: usize,
     /// The retransmission timeout has run out since data was last acknowledged.
@@ -49,12 +36,11 @@ pub(crate) struct Congestion {
 }
 
 impl Congestion {
-    pub(crate) const fn new(limit: usize, below: Below) -> Self {
+    pub(crate) const fn new(limit: usize) -> Self {
         let window = if limit < MIN_WINDOW { limit } else { MIN_WINDOW };
         Self {
             window,
             limit,
-            below,
             threshold: usize::MAX,
             timed_out: false,
             recent: [Duration::MAX; 4],
@@ -101,7 +87,7 @@ impl Congestion {
         if self.window < self.threshold {
             // Within a round the queue grows as fast as the window: the latest samples show it, not the
             // smallest of the round.
-            if self.samples >= 4 && self.recent.iter().all(|sample| self.is_queueing(*sample, path_minimum)) {
+            if self.samples >= 4 && self.recent.iter().all(|sample| is_queueing(*sample, path_minimum)) {
                 self.threshold = 0;
             } else if self.limited {
                 self.grow(count);
@@ -111,12 +97,12 @@ impl Congestion {
             return None;
         }
         // Without a sample nothing is known, and nothing changes.
-        let is_free = self.round_at_most.is_some_and(|bound| !self.is_queueing(bound, path_minimum));
+        let is_free = self.round_at_most.is_some_and(|bound| !is_queueing(bound, path_minimum));
         if is_free {
             if self.limited && self.window >= self.threshold {
                 self.grow((self.window / 8).max(1));
             }
-        } else if self.round_minimum.is_some_and(|minimum| self.is_queueing(minimum, path_minimum)) {
+        } else if self.round_minimum.is_some_and(|minimum| is_queueing(minimum, path_minimum)) {
             self.shrink(8);
         }
         self.round_end = newest;
@@ -128,7 +114,7 @@ impl Congestion {
     /// Segments were lost. On a path whose latest round trips show a queue, by overflow.
     pub(crate) fn on_loss(&mut self, smoothed: Option<Duration>, path_minimum: Option<Duration>) {
         if let (Some(smoothed), Some(minimum)) = (smoothed, path_minimum)
-            && self.is_queueing_by(MIN_QUEUE_DELAY / 2, smoothed, minimum)
+            && smoothed > minimum + (minimum / 2).max(MIN_QUEUE_DELAY / 2)
         {
             self.shrink(4);
             self.threshold = 0;
@@ -144,20 +130,6 @@ impl Congestion {
         self.window = half;
     }
 
-    /// Whether a round trip of this length says that a queue has formed.
-    fn is_queueing(&self, round_trip: Duration, path_minimum: Duration) -> bool {
-        self.is_queueing_by(MIN_QUEUE_DELAY, round_trip, path_minimum)
-    }
-
-    /// The same for one that is longer than `least`.
-    fn is_queueing_by(&self, least: Duration, round_trip: Duration, path_minimum: Duration) -> bool {
-        let delay = match self.below {
-            Below::Plain => (path_minimum / 2).max(least),
-            Below::Paced => path_minimum * 3 + MIN_QUEUE_DELAY_REPAIRED,
-        };
-        round_trip > path_minimum + delay
-    }
-
     /// By one part in `parts`.
     fn shrink(&mut self, parts: usize) {
         self.window = (self.window - self.window / parts).max(MIN_WINDOW.min(self.limit));
@@ -166,6 +138,11 @@ impl Congestion {
     fn grow(&mut self, count: usize) {
         self.window = (self.window + count).min(self.limit);
     }
+}
+
+/// Whether a round trip of this length says that a queue has formed.
+fn is_queueing(round_trip: Duration, path_minimum: Duration) -> bool {
+    round_trip > path_minimum + (path_minimum / 2).max(MIN_QUEUE_DELAY)
 }
 
 /// Spaces segments so that a window does not leave as one burst.
@@ -224,7 +201,7 @@ mod tests {
 
     #[test]
     fn doubles_until_a_queue_shows_then_keeps_it_short() {
-        let (mut congestion, mut seq) = (Congestion::new(256, Below::Plain), Seq(0));
+        let (mut congestion, mut seq) = (Congestion::new(256), Seq(0));
         assert_eq!(congestion.window(), 8);
         round(&mut congestion, &mut seq, ms(40), ms(40));
         round(&mut congestion, &mut seq, ms(50), ms(40));
@@ -243,7 +220,7 @@ mod tests {
 
     /// A window that has grown to `window` by slow start on a path of 40 ms.
     fn grown(window: usize) -> (Congestion, Seq) {
-        let (mut congestion, mut seq) = (Congestion::new(window, Below::Plain), Seq(0));
+        let (mut congestion, mut seq) = (Congestion::new(window), Seq(0));
         while congestion.window() < window {
             round(&mut congestion, &mut seq, ms(40), ms(40));
         }
@@ -262,23 +239,9 @@ mod tests {
     }
 
     #[test]
-    fn through_repairs_below_only_four_round_trips_are_a_queue() {
-        let (mut congestion, mut seq) = grown(64);
-        congestion.below = Below::Paced;
-        for (round_trip, window) in [(ms(210), 64), (ms(210) + us(1), 56)] {
-            round(&mut congestion, &mut seq, round_trip, ms(40));
-            assert_eq!(congestion.window(), window);
-        }
-        for (smoothed, window) in [(ms(210), 56), (ms(210) + us(1), 42)] {
-            congestion.on_loss(Some(smoothed), Some(ms(40)));
-            assert_eq!(congestion.window(), window);
-        }
-    }
-
-    #[test]
     fn four_samples_of_a_queue_end_slow_start_within_the_round() {
         let path = Some(ms(40));
-        let mut congestion = Congestion::new(256, Below::Plain);
+        let mut congestion = Congestion::new(256);
         congestion.on_limited();
         let mut windows = [0; 6];
         for (n, window) in (1..).zip(&mut windows) {
@@ -326,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_small_limit_stays_the_window() {
-        let (mut congestion, mut seq) = (Congestion::new(4, Below::Plain), Seq(0));
+        let (mut congestion, mut seq) = (Congestion::new(4), Seq(0));
         congestion.on_timeout();
         round(&mut congestion, &mut seq, ms(90), ms(40));
         assert_eq!(congestion.window(), 4);
@@ -334,7 +297,7 @@ mod tests {
 
     #[test]
     fn does_not_grow_while_unused() {
-        let mut congestion = Congestion::new(256, Below::Plain);
+        let mut congestion = Congestion::new(256);
         for n in 0..100 {
             congestion.on_sample(ms(40));
             congestion.on_acknowledged(1, Seq(n), Seq(n), Some(ms(40)));
