@@ -1,7 +1,8 @@
 //! One end, and packets of a peer written by hand.
 
 use super::*;
-use crate::Sid;
+use crate::wire::extended::Offer;
+use crate::{Rng, Sid};
 
 const fn ms(millis: u64) -> Instant {
     Instant::from_millis(millis)
@@ -324,4 +325,21 @@ fn counts_segments_and_copies() {
         duplicates: 1,
     };
     assert_eq!(a.stats(), expected);
+}
+
+/// Packets with FIRST are of the beginning, however near their numbers are to what is awaited once they have wrapped.
+#[test]
+fn a_late_packet_of_the_beginning_is_not_taken_for_a_new_one() {
+    for form in
+        [Form::Plain, Form::of_listener(&Config::default(), Some(Offer { nonce: 7 }), &mut Rng::new([1; 32]))]
+    {
+        let mut b =
+            Connection { form, receive: ReceiveBuffer::starting_at(Seq(65_530), 512), ..end(Role::Listener) };
+        let mut packet = b"\x04\xff\xff\x00\x00old".to_vec();
+        if b.form.is_tagged() {
+            Offer { nonce: 7 }.mark(&mut packet);
+        }
+        receive_bytes(&mut b, 1, packet.into());
+        assert_eq!((b.receive.bytes(), b.stats.duplicates), (0, 1), "kept as message 65,536: {:?}", b.form);
+    }
 }

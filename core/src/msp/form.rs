@@ -127,8 +127,10 @@ impl Packet {
             msp::Repr::Stop => (None, Content::Stop),
             msp::Repr::Bare { .. } => (None, Content::Bare),
             msp::Repr::Ack { ack, .. } => (ack, Content::Empty),
-            msp::Repr::Data { ack, seq, shutdown, .. } => {
-                (ack, Content::Data { seq: receive.ack().nearest(seq), shutdown })
+            msp::Repr::Data { first, ack, seq, shutdown, .. } => {
+                // A peer that has heard nothing yet is at its beginning, so the number is a whole one.
+                let near = if first { Seq(0) } else { receive.ack() };
+                (ack, Content::Data { seq: near.nearest(seq), shutdown })
             }
         };
         let ack = ack.map(|ack| send.base().nearest(ack));
