@@ -7,12 +7,12 @@ use super::ack_timer::{ACK_DELAY, AckTimer};
 use super::config::Config;
 use super::event::CloseReason;
 use super::first_message::FirstMessage;
-use super::form::{Content, Form, Incoming, Packet, Received, Segment, Verdict};
+use super::form::{Content, Form, Incoming, Packet, Verdict};
 use super::receive::{Insertion, ReceiveBuffer};
 use super::send::{Acknowledged, Loss, Readiness, SendBuffer};
 use super::stats::Stats;
 use crate::path::{Congestion, Pacer, RoundTrip};
-use crate::wire::extended::Ranges;
+use crate::wire::extended::{Acknowledgment, Ranges};
 use crate::{Addr, Instant, Port, Seq};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -24,6 +24,7 @@ use origin::Origin;
 /// [`PROBE_INTERVAL`] doubled each time.
 const PROBE_DELAY: Duration = Duration::from_millis(10);
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
+
 /// Who opened the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -164,7 +165,7 @@ impl Connection {
         verdict
     }
 
-    fn take(&mut self, now: Instant, packet: &Incoming, payload: Bytes, memory: usize) {
+    fn take(&mut self, now: Instant, packet: &Incoming<'_>, payload: Bytes, memory: usize) {
         match (packet.content, self.wire) {
             (_, Wire::Silent) => return,
             (Content::Stop, _) => return self.on_stop(),
@@ -185,9 +186,9 @@ impl Connection {
         }
         self.peer_has_heard |= !packet.first;
         let has_data = matches!(packet.content, Content::Data { .. });
-        if let Some(report) = packet.report.as_ref().filter(|_| self.form.has_reports()) {
+        if let Some((report, echo)) = packet.report.filter(|_| self.form.has_reports()) {
             let withheld = self.withholds_last_ack();
-            let acknowledged = self.send.on_report(now, report);
+            let acknowledged = self.send.on_report(now, report, echo);
             self.on_acknowledged(now, acknowledged, report.highest(), withheld);
         } else if let Some(ack) = packet.ack {
             let withheld = self.withholds_last_ack();
@@ -327,7 +328,7 @@ impl Connection {
         &mut self,
         now: Instant,
         first: bool,
-        received: Option<Received>,
+        received: Option<Acknowledgment>,
         buffer: &mut Vec<u8>,
     ) -> bool {
         let all_received = self.receive.is_finished() && !self.withholds_last_ack();
@@ -337,13 +338,7 @@ impl Connection {
         }
         self.stats.sent += 1;
         self.stats.retransmitted += u64::from(segment.retransmission);
-        let data = Segment {
-            seq: segment.seq,
-            shutdown: segment.shutdown,
-            payload: segment.payload,
-            prompt: segment.prompt,
-        };
-        let acknowledged = self.form.emit(now, first, received, Some(data), buffer);
+        let acknowledged = self.form.emit(now, first, received, Some(segment), buffer);
         self.pacer.on_sent(now);
         if self.send.readiness(self.congestion.window()) == Readiness::Limited {
             self.congestion.on_limited();
@@ -409,15 +404,18 @@ impl Connection {
     }
 
     /// The acknowledgment to send. Before there is data, only extended packets say that there was none.
-    fn received(&self) -> Option<Received> {
+    fn received(&self) -> Option<Acknowledgment> {
         if !self.received_data && !self.form.is_tagged() {
             return None;
         }
         let ack = self.receive.ack();
         let consumed = if self.withholds_last_ack() { ack.previous() } else { ack };
-        let reports = self.form.is_tagged();
-        let ranges = if reports { self.receive.ranges() } else { Ranges::new() };
-        Some(Received { consumed, window: self.receive.window(self.memory), ranges })
+        if !self.form.is_tagged() {
+            let (window, ranges) = (Acknowledgment::NO_LIMIT, Ranges::new());
+            return Some(Acknowledgment { consumed, window, ranges });
+        }
+        let window = u16::try_from(self.receive.window(self.memory)).unwrap_or(Acknowledgment::NO_LIMIT);
+        Some(Acknowledgment { consumed, window, ranges: self.receive.ranges() })
     }
 
     /// The reference daemon forgets a connection as soon as both ends have finished, its own is acknowledged,

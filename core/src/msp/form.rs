@@ -3,12 +3,10 @@
 use super::Config;
 use super::connection::Role;
 use super::receive::ReceiveBuffer;
-use super::selective::{Echo, Report};
-use super::send::SendBuffer;
+use super::selective::Echo;
+use super::send::{Outgoing, SendBuffer};
 use crate::wire::DecodeError;
-use crate::wire::extended::{
-    self, Acknowledgment, Body, Data, Offer, Ranges, Settings, Tag, Timestamp, feature,
-};
+use crate::wire::extended::{self, Acknowledgment, Body, Data, Offer, Settings, Tag, Timestamp, feature};
 use crate::wire::msp;
 use crate::{Instant, Rng, Seq};
 use alloc::vec::Vec;
@@ -54,13 +52,13 @@ impl Packet {
 
 /// What a packet says, in either form.
 #[derive(Debug)]
-pub(crate) struct Incoming {
+pub(crate) struct Incoming<'a> {
     /// The peer has not heard from here.
     pub(crate) first: bool,
     /// The last message that the peer has consumed.
     pub(crate) ack: Option<Seq>,
-    /// What has arrived at the peer, if it reports that, `ack` included.
-    pub(crate) report: Option<Report>,
+    /// What has arrived at the peer, if it reports that, `ack` included, and about which of our packets.
+    pub(crate) report: Option<(&'a Acknowledgment, Option<Echo>)>,
     /// The peer asks for an acknowledgment at once.
     pub(crate) prompt: bool,
     pub(crate) content: Content,
@@ -98,27 +96,22 @@ impl Packet {
     }
 
     /// The same with whole sequence numbers: those of the reference wire are near what the two buffers wait for.
-    pub(super) fn expand(&self, now: Instant, send: &SendBuffer, receive: &ReceiveBuffer) -> Incoming {
+    pub(super) fn expand(&self, now: Instant, send: &SendBuffer, receive: &ReceiveBuffer) -> Incoming<'_> {
         let repr = match self {
             Self::Extended(repr) => {
-                let report = repr.acknowledgment.as_ref().map(|(acknowledgment, echo)| Report {
-                    consumed: acknowledgment.consumed,
-                    window: match acknowledgment.window {
-                        Acknowledgment::NO_LIMIT => usize::MAX,
-                        window => window.into(),
-                    },
-                    ranges: acknowledgment.ranges.clone(),
-                    echo: echo.map(|echo| Echo {
+                let report = repr.acknowledgment.as_ref().map(|(acknowledgment, echo)| {
+                    let echo = echo.map(|echo| Echo {
                         sent_at: moment(now, echo.timestamp),
                         held: UNIT * u32::from(echo.held),
-                    }),
+                    });
+                    (acknowledgment, echo)
                 });
                 let content = match repr.body {
                     Body::Stop { .. } => Content::Stop,
                     Body::Empty | Body::Probe(_) => Content::Empty,
                     Body::Data(Data { seq, shutdown, .. }) => Content::Data { seq, shutdown },
                 };
-                let ack = report.as_ref().map(|report| report.consumed);
+                let ack = report.map(|(acknowledgment, _)| acknowledgment.consumed);
                 return Incoming { first: false, ack, report, prompt: repr.prompt, content };
             }
             Self::Plain(repr, _) => repr,
@@ -160,25 +153,6 @@ pub(crate) struct Agreement {
     features: u8,
     /// The packet that the next acknowledgment is about, and when it came.
     heard: Option<(Timestamp, Instant)>,
-}
-
-/// What an acknowledgment tells.
-#[derive(Debug, Clone)]
-pub(crate) struct Received {
-    /// The last message that was consumed, if that is to be told to a reference peer, too.
-    pub(crate) consumed: Seq,
-    pub(crate) window: usize,
-    pub(crate) ranges: Ranges,
-}
-
-/// A segment to put on the wire.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Segment<'a> {
-    pub(crate) seq: Seq,
-    pub(crate) shutdown: bool,
-    pub(crate) payload: &'a [u8],
-    /// The peer is asked to acknowledge it at once.
-    pub(crate) prompt: bool,
 }
 
 /// What becomes of a packet.
@@ -283,13 +257,13 @@ impl Form {
     }
 
     /// Appends a packet. `first` says that the peer has not been heard yet; `received` is what has come, if that
-    /// is to be told. False if there was no room for that.
+    /// is to be told: the reference wire has room for what was consumed only. False if there was no room for it.
     pub(super) fn emit(
         &self,
         now: Instant,
         first: bool,
-        received: Option<Received>,
-        data: Option<Segment<'_>>,
+        received: Option<Acknowledgment>,
+        data: Option<Outgoing<'_>>,
         buffer: &mut Vec<u8>,
     ) -> bool {
         let start = buffer.len();
@@ -299,7 +273,7 @@ impl Form {
         let ack = received.map(|received| received.consumed.lower());
         match data {
             None => msp::Repr::Ack { first, ack }.emit(buffer),
-            Some(Segment { seq, shutdown, payload, .. }) => {
+            Some(Outgoing { seq, shutdown, payload, .. }) => {
                 msp::Repr::Data { first, ack, seq: seq.lower(), shutdown, payload }.emit(buffer);
             }
         }
@@ -330,23 +304,22 @@ impl Agreement {
     fn emit(
         &self,
         now: Instant,
-        received: Option<Received>,
-        data: Option<Segment<'_>>,
+        mut received: Option<Acknowledgment>,
+        data: Option<Outgoing<'_>>,
         buffer: &mut Vec<u8>,
     ) -> bool {
         let has = |feature: u8| self.features & feature != 0;
-        let (prompt, body) =
-            data.map_or((false, Body::Empty), |Segment { seq, shutdown, payload, prompt }| {
-                (prompt, Body::Data(Data { seq, shutdown, part: None, payload }))
-            });
-        let acknowledgment = received.map(|received| Acknowledgment {
-            consumed: received.consumed,
-            window: if has(feature::WINDOW) {
-                u16::try_from(received.window).unwrap_or(Acknowledgment::NO_LIMIT)
-            } else {
-                Acknowledgment::NO_LIMIT
-            },
-            ranges: if has(feature::SELECTIVE) { received.ranges } else { Ranges::new() },
+        if let Some(received) = &mut received {
+            if !has(feature::WINDOW) {
+                received.window = Acknowledgment::NO_LIMIT;
+            }
+            if !has(feature::SELECTIVE) {
+                received.ranges.clear();
+            }
+        }
+        let (has_data, prompt) = (data.is_some(), data.as_ref().is_some_and(|data| data.prompt));
+        let body = data.map_or(Body::Empty, |Outgoing { seq, shutdown, payload, .. }| {
+            Body::Data(Data { seq, shutdown, part: None, payload })
         });
         let echo = self.heard.filter(|_| has(feature::TIME)).map(|(timestamp, at)| extended::Echo {
             timestamp,
@@ -354,8 +327,8 @@ impl Agreement {
         });
         let mut repr = extended::Repr {
             settings: self.settings(),
-            time: (has(feature::TIME) && data.is_some()).then(|| timestamp(now)),
-            acknowledgment: acknowledgment.map(|acknowledgment| (acknowledgment, echo)),
+            time: (has(feature::TIME) && has_data).then(|| timestamp(now)),
+            acknowledgment: received.map(|received| (received, echo)),
             prompt,
             ..extended::Repr::new(self.tag, body)
         };

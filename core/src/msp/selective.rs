@@ -4,10 +4,11 @@
 //! window has passed (RACK, RFC 8985). When nothing comes back at all, the oldest segment is sent again as a probe,
 //! whose acknowledgment shows the state of the rest (tail loss probe, there, and RFC 9002 section 6.2).
 
+use super::ack_timer::ACK_DELAY;
 use super::receive::MESSAGE_OVERHEAD;
 use super::send::{Acknowledged, Loss, Segment, SendBuffer};
 use crate::path::RoundTrip;
-use crate::wire::extended::Ranges;
+use crate::wire::extended::Acknowledgment;
 use crate::{Instant, Seq};
 use bytes::Bytes;
 use core::time::Duration;
@@ -18,34 +19,12 @@ const REORDERING_FRACTION: u32 = 4;
 const MAX_REORDERING: u32 = 8;
 /// A shorter one is below what timers and delayed acknowledgments let see.
 const MIN_REORDERING: Duration = Duration::from_millis(1);
-/// For how long a peer may hold an acknowledgment.
-const ACK_DELAY: Duration = Duration::from_millis(5);
 /// The least variation of the round trip that a probe waits for.
 const MIN_VARIATION: Duration = Duration::from_millis(1);
 /// Probes in a row that say nothing against the path: each may have been lost like any packet.
 const INNOCENT_PROBES: u32 = 2;
 /// The longest time between two probes, as for the retransmission timeout.
 const MAX_PROBE_INTERVAL: Duration = Duration::from_millis(1500);
-
-/// What a peer says about what has arrived.
-#[derive(Debug, Clone)]
-pub(crate) struct Report {
-    /// The last message that was consumed in order.
-    pub(crate) consumed: Seq,
-    /// Messages after it that are kept.
-    pub(crate) window: usize,
-    /// What has arrived beyond it.
-    pub(crate) ranges: Ranges,
-    /// About which packet.
-    pub(crate) echo: Option<Echo>,
-}
-
-impl Report {
-    /// The last segment that it speaks of.
-    pub(crate) fn highest(&self) -> Seq {
-        self.consumed + self.ranges.iter().map(|range| range.missing + range.received).sum::<u32>()
-    }
-}
 
 /// A packet of ours that has arrived.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +44,7 @@ pub(super) struct Selective {
     /// Segments that have arrived and are not consumed.
     pub(super) received: usize,
     /// Messages after the last consumed one that the peer keeps.
-    pub(super) window: usize,
+    pub(super) window: u16,
     /// When the latest packet of all that have arrived was sent.
     latest: Option<Instant>,
     /// The highest segment that has arrived.
@@ -84,10 +63,13 @@ pub(super) struct Selective {
 impl SendBuffer {
     /// The peer tells from now on what has arrived.
     pub(crate) fn use_reports(&mut self) {
+        if self.selective.is_some() {
+            return;
+        }
         let last_sent = self.segments.iter().take(self.sent).map(|segment| segment.sent_at).max();
-        self.selective.get_or_insert(Selective {
+        self.selective = Some(Selective {
             received: 0,
-            window: usize::MAX,
+            window: Acknowledgment::NO_LIMIT,
             latest: None,
             highest: None,
             last_sent: last_sent.unwrap_or_default(),
@@ -98,15 +80,21 @@ impl SendBuffer {
         });
     }
 
-    /// Takes what the peer says. A report may be older than what is known: nothing in it is taken back.
-    pub(crate) fn on_report(&mut self, now: Instant, report: &Report) -> Acknowledged {
+    /// Takes what the peer says, and about which packet. A report may be older than what is known: nothing in it is
+    /// taken back.
+    pub(crate) fn on_report(
+        &mut self,
+        now: Instant,
+        report: &Acknowledgment,
+        echo: Option<Echo>,
+    ) -> Acknowledged {
         let newest = self.newest();
         let Some(selective) = &mut self.selective else { return Acknowledged::default() };
         if newest.is_before(report.highest()) {
             return Acknowledged::default(); // of what was never sent
         }
         // One of a packet that was never sent tells nothing.
-        let echo = report.echo.filter(|echo| echo.sent_at <= selective.last_sent);
+        let echo = echo.filter(|echo| echo.sent_at <= selective.last_sent);
         let sent_at = echo.map(|echo| echo.sent_at);
         let mut arrived = Arrived { selective, sample: None, count: 0, spurious: false };
         let consumed = usize::try_from(report.consumed - self.base.previous()).unwrap_or(0);

@@ -11,9 +11,11 @@
 //! a blackout usually took them all.
 
 use super::MAX_MESSAGE;
+use super::ack_timer::ACK_DELAY;
 use super::receive::MESSAGE_OVERHEAD;
 use super::selective::Selective;
 use crate::path::RoundTrip;
+use crate::wire::extended::Acknowledgment;
 use crate::{Instant, Seq};
 use alloc::collections::VecDeque;
 use bytes::Bytes;
@@ -25,8 +27,6 @@ const REORDERING_FRACTION: u32 = 4;
 const MAX_REORDERING: u32 = 8;
 /// Transmissions after which a segment that is lost alone is no longer blamed on the link.
 const MAX_LOST_AGAIN: u32 = 6;
-/// Peers and runtimes delay acknowledgments by about this much.
-const ACK_DELAY: Duration = Duration::from_millis(5);
 
 /// Messages that a stream may queue even when the memory that all streams share is used up.
 const GUARANTEED: usize = 8;
@@ -370,7 +370,8 @@ impl SendBuffer {
 
     /// Whether the peer would not keep the next new segment.
     fn is_beyond_window(&self) -> bool {
-        self.selective.as_ref().is_some_and(|selective| self.sent >= selective.window)
+        let window = self.selective.as_ref().map_or(Acknowledgment::NO_LIMIT, |selective| selective.window);
+        window != Acknowledgment::NO_LIMIT && self.sent >= window.into()
     }
 
     /// Whether the next new segment is the end of the stream, and has to wait.

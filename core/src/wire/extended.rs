@@ -110,6 +110,12 @@ impl Acknowledgment {
     /// Ranges in one packet.
     pub const MAX_RANGES: usize = 16;
 
+    /// The last message that it tells of.
+    #[must_use]
+    pub fn highest(&self) -> Seq {
+        self.consumed + self.ranges.iter().map(|range| range.missing + range.received).sum::<u32>()
+    }
+
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let consumed = Seq(u32::from_le_bytes(reader.array()?));
         let window = u16::from_le_bytes(reader.array()?);

@@ -20,7 +20,7 @@ pub(super) enum Origin {
 
 impl Connection {
     /// Where a packet comes from, as far as it tells.
-    pub(super) fn origin(&self, packet: &Incoming, payload: &Bytes) -> Origin {
+    pub(super) fn origin(&self, packet: &Incoming<'_>, payload: &Bytes) -> Origin {
         if self.form.is_tagged() {
             return Origin::Peer;
         }
