@@ -2,8 +2,9 @@
 
 use super::Input;
 use super::daemon_socket::made_up;
+use super::user::User;
 use crate::mdp::{DaemonConfig, Incoming};
-use crate::msp::{CloseReason, Config, Event, StreamId};
+use crate::msp::{CloseReason, Config, Event};
 use crate::testing::{Servald, assert_harmless};
 use crate::wire::client::{ANY, Message, Payload, Qos, Request, Ttl};
 use crate::{Addr, Daemon, Host, Instant, Port, Protection, Sid};
@@ -47,7 +48,7 @@ struct State {
     now: Instant,
     /// What is sent is lost on the way.
     deaf: bool,
-    streams: Vec<StreamId>,
+    user: User,
     /// Where a datagram of the host came from last.
     local: Port,
     /// What the daemon said last.
@@ -64,7 +65,7 @@ impl State {
         let now = Instant::from_millis(1000);
         let (local, reply) = (Port::from(LISTENING), Vec::new());
         let (host, servald) = (host(1, now), Servald::new(SID));
-        let mut state = Self { host, servald, now, deaf: false, streams: Vec::new(), local, reply };
+        let mut state = Self { host, servald, now, deaf: false, user: User::default(), local, reply };
         assert_eq!(state.host.endpoint().listen(local), Ok(()));
         state.rival(Request::Bind { local: Addr::new(ANY, RIVAL_PORT.into()) });
         // The deeper layers are out of reach without a port.
@@ -78,7 +79,7 @@ impl State {
         let operation = input.u8()?;
         // The upper bits choose what it is done to.
         let choice = operation >> 4;
-        let stream = self.streams.len().checked_sub(1).map(|last| self.streams[last.min(choice.into())]);
+        let stream = self.user.chosen(choice);
         let port = if choice & 1 == 0 { self.local } else { LISTENING.into() };
         let now = self.now;
         match operation & 0x0f {
@@ -91,8 +92,11 @@ impl State {
             3 => _ = self.receive_real(),
             4 => self.exchange(),
             5 => _ = self.servald.poll(OURS),
-            6 => self.pass(Duration::from_millis(input.u8()?.into())),
-            7 => self.pass(self.host.poll_timeout().map_or(Duration::ZERO, |at| at.since(now))),
+            6 => User::pass(&mut self.host, &mut self.now, Duration::from_millis(input.u8()?.into())),
+            7 => {
+                let time = self.host.poll_timeout().map_or(Duration::ZERO, |at| at.since(now));
+                User::pass(&mut self.host, &mut self.now, time);
+            }
             8 => self.host.handle_timeout(now - Duration::from_millis(input.u8()?.into())),
             9 => {
                 let reply = self.reply.clone();
@@ -113,18 +117,10 @@ impl State {
                 let sid = if choice == 0 { OTHER } else { SID };
                 let port = if choice == 1 { LISTENING } else { RIVAL_PORT };
                 if let Ok(stream) = self.host.endpoint().connect(now, Addr::new(sid, port.into())) {
-                    self.streams.push(stream);
+                    self.user.0.push(stream);
                 }
             }
-            operation => {
-                let mut stream = self.host.endpoint().stream(stream?)?;
-                match operation {
-                    12 => _ = stream.send(now, Bytes::from_static(&[7; 1000])),
-                    13 => _ = stream.recv(now),
-                    14 => stream.finish(now),
-                    _ => stream.reset(now),
-                }
-            }
+            operation => User::act(&mut self.host, now, stream, operation)?,
         }
         Some(())
     }
@@ -155,17 +151,6 @@ impl State {
         self.rival(Request::Send { message, bind: false });
     }
 
-    /// Lets time pass. Before the time that the host has asked for, there is nothing to do.
-    fn pass(&mut self, time: Duration) {
-        let due = self.host.poll_timeout();
-        self.now += time;
-        self.host.handle_timeout(self.now);
-        if due.is_none_or(|due| self.now < due) {
-            assert_eq!(self.host.poll_transmit(self.now, &mut Vec::new()), None, "should be due: {due:?}");
-            assert_eq!(self.host.poll_event(), None, "should be due: {due:?}");
-        }
-    }
-
     /// Lets everything pass that passes now.
     fn exchange(&mut self) {
         for _ in 0..MANY {
@@ -193,20 +178,8 @@ impl State {
             assert!(taken < MANY);
         }
         while self.servald.poll(RIVAL).is_some() {}
-        while let Some(event) = self.host.poll_event() {
-            match event {
-                Event::Accepted { stream, .. } => self.streams.push(stream),
-                Event::Closed { stream, .. } => {
-                    let place = self.streams.iter().position(|other| *other == stream);
-                    assert!(place.map(|place| self.streams.swap_remove(place)).is_some(), "ended twice");
-                }
-                _ => {}
-            }
-            taken += 1;
-            assert!(taken < MANY);
-        }
-        while self.host.poll_uplink_event().is_some() {}
-        assert!(self.streams.len() <= MAX_STREAMS, "{} streams", self.streams.len());
+        self.user.take_events(&mut self.host, taken, MANY);
+        assert!(self.user.0.len() <= MAX_STREAMS, "{} streams", self.user.0.len());
         let next = self.host.poll_timeout();
         assert!(next.is_none_or(|at| at > self.now), "spins: {next:?} at {:?}", self.now);
     }
@@ -214,17 +187,15 @@ impl State {
     /// Consumes what was received, and lets time pass without a word of the daemon until all streams have ended.
     fn fall_silent(&mut self) {
         for _ in 0..MANY {
-            for id in &self.streams {
-                while self.host.endpoint().stream(*id).is_some_and(|mut it| it.recv(self.now).is_some()) {}
-            }
+            self.user.read_all(&mut self.host, self.now);
             self.drain();
-            if self.streams.is_empty() && self.host.is_idle() {
+            if self.user.0.is_empty() && self.host.is_idle() {
                 return;
             }
             while self.servald.poll(OURS).is_some() {}
             self.now = self.host.poll_timeout().map_or(self.now, |at| at.max(self.now));
         }
-        unreachable!("{} streams outlive their peers", self.streams.len());
+        unreachable!("{} streams outlive their peers", self.user.0.len());
     }
 
     /// The daemon is well, and a client that was not there before has a stream to the host.
@@ -261,7 +232,7 @@ impl State {
         let end = self.now + Duration::from_secs(seconds);
         for _ in 0..MANY {
             self.exchange();
-            for id in self.streams.clone() {
+            for id in self.user.0.clone() {
                 let Some(mut stream) = self.host.endpoint().stream(id) else { continue };
                 while let Some(message) = stream.recv(self.now) {
                     heard.extend_from_slice(&message);

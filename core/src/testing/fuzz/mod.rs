@@ -7,6 +7,7 @@ mod forge;
 mod node;
 mod stream_ops;
 mod tunnel;
+mod user;
 mod wire;
 
 pub use super::ops::{differential, pair};

@@ -2,8 +2,9 @@
 
 use super::Input;
 use super::forge::Liars;
+use super::user::User;
 use crate::mdp::SharedKey;
-use crate::msp::{Config, Event, StreamId};
+use crate::msp::Config;
 use crate::testing::node_of;
 use crate::wire::mdp;
 use crate::wire::overlay::{FORBIDDEN_PAYLOAD_LEN, Packet, Route};
@@ -12,7 +13,6 @@ use crate::{
     Protection, Sid,
 };
 use alloc::vec::Vec;
-use bytes::Bytes;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
@@ -53,7 +53,7 @@ struct State {
     attacker: Node,
     liars: Liars,
     now: Instant,
-    streams: Vec<StreamId>,
+    user: User,
     /// Where the streams are that the host has opened to the attacker.
     local: Port,
     /// What the host sent last, and what the attacker's node sent last.
@@ -76,7 +76,7 @@ impl State {
         assert_eq!(host.endpoint().listen(LISTENING.into()), Ok(()));
         let packets = [Vec::new(), Vec::new()];
         let local = Port::from(LISTENING);
-        Self { host, attacker: node(2), liars, now: Instant::ZERO, streams: Vec::new(), local, packets }
+        Self { host, attacker: node(2), liars, now: Instant::ZERO, user: User::default(), local, packets }
     }
 
     /// Does the next operation of `input`.
@@ -84,7 +84,7 @@ impl State {
         let operation = input.u8()?;
         // The upper bits choose what it is done to.
         let choice = operation >> 4;
-        let stream = self.streams.len().checked_sub(1).map(|last| self.streams[last.min(choice.into())]);
+        let stream = self.user.chosen(choice);
         let now = self.now;
         match operation & 0x0f {
             3 => {
@@ -120,7 +120,7 @@ impl State {
                 let packet = self.packets[usize::from(choice & 1)].clone();
                 self.receive(choice, &packet);
             }
-            7 => self.pass(Duration::from_millis(input.u8()?.into())),
+            7 => User::pass(&mut self.host, &mut self.now, Duration::from_millis(input.u8()?.into())),
             8 => self.now = self.host.poll_timeout().map_or(now, |at| at.max(now)),
             9 => self.host.handle_timeout(now - Duration::from_millis(input.u8()?.into())),
             10 => self.exchange(),
@@ -128,46 +128,25 @@ impl State {
                 let sid = if choice == 0 { Sid::new([9; 32]) } else { self.attacker.sid() };
                 let remote = Addr::new(sid, 600.into());
                 if let Ok(stream) = self.host.endpoint().connect(now, remote) {
-                    self.streams.push(stream);
+                    self.user.0.push(stream);
                 }
             }
-            operation => {
-                let mut stream = self.host.endpoint().stream(stream?)?;
-                match operation {
-                    12 => _ = stream.send(now, Bytes::from_static(&[7; 1000])),
-                    13 => _ = stream.recv(now),
-                    14 => stream.finish(now),
-                    _ => stream.reset(now),
-                }
-            }
+            operation => User::act(&mut self.host, now, stream, operation)?,
         }
         Some(())
-    }
-
-    /// Lets time pass. Before the time that the host has asked for, there is nothing to do.
-    fn pass(&mut self, time: Duration) {
-        let due = self.host.poll_timeout();
-        self.now += time;
-        self.host.handle_timeout(self.now);
-        if due.is_none_or(|due| self.now < due) {
-            assert_eq!(self.host.poll_transmit(self.now, &mut Vec::new()), None, "should be due: {due:?}");
-            assert_eq!(self.host.poll_event(), None, "should be due: {due:?}");
-        }
     }
 
     /// Consumes what was received, and lets time pass without a packet until all streams have ended.
     fn fall_silent(&mut self) {
         for _ in 0..MANY {
-            for id in &self.streams {
-                while self.host.endpoint().stream(*id).is_some_and(|mut it| it.recv(self.now).is_some()) {}
-            }
+            self.user.read_all(&mut self.host, self.now);
             self.drain();
-            if self.streams.is_empty() {
+            if self.user.0.is_empty() {
                 return;
             }
             self.now = self.host.poll_timeout().map_or(self.now, |at| at.max(self.now));
         }
-        unreachable!("{} streams outlive their peers", self.streams.len());
+        unreachable!("{} streams outlive their peers", self.user.0.len());
     }
 
     /// A node that was not there before is heard, answered, and told the truth.
@@ -241,21 +220,9 @@ impl State {
             taken += 1;
             assert!(taken < MANY);
         }
-        while let Some(event) = self.host.poll_event() {
-            match event {
-                Event::Accepted { stream, .. } => self.streams.push(stream),
-                Event::Closed { stream, .. } => {
-                    let place = self.streams.iter().position(|other| *other == stream);
-                    assert!(place.map(|place| self.streams.swap_remove(place)).is_some(), "ended twice");
-                }
-                _ => {}
-            }
-            taken += 1;
-            assert!(taken < MANY);
-        }
-        while self.host.poll_uplink_event().is_some() {}
+        self.user.take_events(&mut self.host, taken, MANY);
         let Config { max_streams, receive_memory, .. } = config();
-        assert!(self.streams.len() <= max_streams, "{} streams", self.streams.len());
+        assert!(self.user.0.len() <= max_streams, "{} streams", self.user.0.len());
         let guaranteed = max_streams * 8 * (1536 + 64);
         assert!(self.host.endpoint().received_bytes() <= receive_memory + guaranteed);
         let next = self.host.poll_timeout();
