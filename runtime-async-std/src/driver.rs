@@ -1,7 +1,7 @@
 //! The future that moves packets.
 
 use crate::shared::{Phase, Shared, State};
-use crate::wait::{Sleep, Watched};
+use crate::wait::{Sleep, TURNS_PER_POLL, Watched};
 use msp_core::Instant;
 use msp_sockets::{LAST_TURNS, Socket};
 use std::fmt;
@@ -11,9 +11,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-
-/// Turns in one poll before the executor's other tasks get their share.
-const TURNS_PER_POLL: usize = 8;
 
 /// What moves the packets of a [`Node`](crate::Node): a future to be spawned on any executor, or to be polled beside
 /// others. It ends with the node. If it is dropped before, the node and its streams end at once.

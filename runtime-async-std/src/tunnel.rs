@@ -21,7 +21,7 @@
 //! # }
 //! ```
 
-use crate::wait::{Sleep, Watched};
+use crate::wait::{Sleep, TURNS_PER_POLL, Watched};
 use msp_core::mdp::Instance;
 pub use msp_core::tunnel::{Outcome, TunnelConfig, TunnelEvent};
 use msp_core::{Addr, Host, Identity, Port, Sid, msp};
@@ -35,9 +35,6 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
-
-/// Turns in one poll before the executor's other tasks get their share.
-const TURNS_PER_POLL: usize = 8;
 
 /// What carries a tunnel: a node on a UDP socket, or a client of a daemon.
 #[derive(Debug)]

@@ -8,6 +8,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+/// Turns in one poll before the executor's other tasks get their share.
+pub(crate) const TURNS_PER_POLL: usize = 8;
+
 /// A socket in the reactor.
 #[derive(Debug)]
 pub(crate) struct Watched(Async<Handle>);
