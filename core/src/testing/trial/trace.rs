@@ -27,7 +27,8 @@ pub fn trace(case: Case, seed: u64, interval: Duration, count: u32) -> String {
             let Streams::Ours(endpoint) = terminal.streams() else { return None };
             endpoint.stream(id).map(|stream| stream.stats())
         });
-        let (Some(sender), Some(receiver)) = (sender, receiver) else { break };
+        let Some(sender) = sender else { break };
+        let receiver = receiver.unwrap_or_default(); // on a long path, there is none at first
         let now = [
             sender.sent,
             sender.retransmitted,
@@ -39,7 +40,7 @@ pub fn trace(case: Case, seed: u64, interval: Duration, count: u32) -> String {
             back.packets,
         ];
         let mut change = now;
-        change.iter_mut().zip(before).for_each(|(now, before)| *now -= before);
+        change.iter_mut().zip(before).for_each(|(now, before)| *now = now.saturating_sub(before));
         let [sent, resent, known, packets, lost, full, waited, back] = change;
         let rtt = sender.round_trip.unwrap_or_default().as_micros();
         text += &format!(
@@ -52,4 +53,20 @@ pub fn trace(case: Case, seed: u64, interval: Duration, count: u32) -> String {
         (bytes, before) = (received, now);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::trial::STEADY;
+
+    /// On a long path, the far end has no stream in the first intervals.
+    #[test]
+    fn there_is_a_line_for_each_interval_from_the_first_on() {
+        let text = trace(STEADY[6], 1, Duration::from_millis(50), 8);
+        let bytes = text.lines().skip(1).filter_map(|line| line.split(' ').nth(1)?.parse().ok());
+        let bytes: alloc::vec::Vec<u64> = bytes.collect();
+        assert_eq!(bytes.len(), 8, "{text}");
+        assert!(bytes[0] == 0 && bytes[7] > 0, "{text}");
+    }
 }
