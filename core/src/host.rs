@@ -1,7 +1,7 @@
 //! Streams over the way onto the mesh, as one object.
 
 use crate::mdp::{Incoming, InterfaceId, Transmit, Uplink, UplinkEvent};
-use crate::msp::{Endpoint, Event};
+use crate::msp::{Endpoint, Event, Room};
 use crate::{Instant, Port, Protection, Sid};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -81,8 +81,7 @@ impl Host {
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
         self.bind(now);
         let Self { uplink, endpoint, datagram, .. } = self;
-        while let Some(outgoing) =
-            endpoint.poll_transmit_if(now, datagram, |from, to| uplink.has_room(from, to))
+        while let Some(outgoing) = endpoint.poll_transmit_if(now, datagram, |from, to| room(uplink, from, to))
         {
             // What is not taken below is lost, as anything may be; the stream sends it again.
             let _ = uplink.send(now, outgoing.from, outgoing.to, Protection::Encrypted, datagram);
@@ -105,7 +104,7 @@ impl Host {
     /// When to call [`Host::handle_timeout`]; the last time seen while there is something to take.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let room = |from, to| self.uplink.has_room(from, to);
+        let room = |from, to| room(&self.uplink, from, to);
         let endpoint = &self.endpoint;
         let ready = endpoint.has_events() || self.must_bind() || endpoint.has_transmit(room);
         let endpoint = if ready { Some(endpoint.now()) } else { endpoint.next_timer() };
@@ -149,5 +148,14 @@ impl Host {
         // There are ports for all streams. Where more listeners have taken them, it is tried again with the next change.
         wanted.retain(|port| ports.contains(port) || uplink.bind(now, *port).is_ok());
         *ports = wanted;
+    }
+}
+
+/// Whether `uplink` takes a datagram. A node has the same for all ports, a daemon the same for all peers.
+fn room(uplink: &Uplink, from: Port, to: Sid) -> Room {
+    match uplink {
+        _ if uplink.has_room(from, to) => Room::Free,
+        Uplink::Node(_) => Room::NoneToPeer,
+        Uplink::Daemon(_) => Room::NoneFromPort,
     }
 }

@@ -10,6 +10,7 @@ use super::refusals::Refusals;
 use super::replay::Replays;
 use super::schedule::{Schedule, Slot};
 use super::stream::{Stream, StreamId};
+use super::turns::Room;
 use crate::{Addr, Datagram, Instant, Port, Protection, Rng, Sid};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -241,7 +242,7 @@ impl Endpoint {
     /// The next datagram to send, `None` when there is none. `buffer` is cleared first. What is returned
     /// counts as sent: not sending it is packet loss.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Outgoing> {
-        self.poll_transmit_if(now, buffer, |_, _| true)
+        self.poll_transmit_if(now, buffer, |_, _| Room::Free)
     }
 
     /// The ports that it listens on and that its streams have.
@@ -256,32 +257,26 @@ impl Endpoint {
         self.ports_changed
     }
 
-    /// Like [`Endpoint::poll_transmit`], only where `has_room` holds for the local port and the peer.
+    /// Like [`Endpoint::poll_transmit`], only where there is room from the local port to the peer.
     pub(crate) fn poll_transmit_if(
         &mut self,
         now: Instant,
         buffer: &mut Vec<u8>,
-        has_room: impl Fn(Port, Sid) -> bool,
+        room: impl Fn(Port, Sid) -> Room,
     ) -> Option<Outgoing> {
         buffer.clear();
         let now = self.schedule.advance(now);
-        if self.refuses(&has_room)
+        if self.refuses(&room)
             && let Some((outgoing, refusal)) = self.refusals.pop()
         {
             refusal.emit(buffer);
             return Some(outgoing);
         }
-        let turns = self.schedule.ready().len();
-        for _ in 0..turns {
-            let Some(id) = self.schedule.pop_ready() else { break };
-            let Some(slot) = self.slots.get_mut(&id) else { continue };
-            if !has_room(slot.connection.local, slot.connection.peer.sid) {
-                self.schedule.push_ready(id);
-                continue;
-            }
-            Schedule::ready_taken(slot);
+        while let Some(id) = self.next_ready(&room) {
+            let Some(slot) = self.slots.get_mut(&id) else { break };
             let outgoing = Outgoing { from: slot.connection.local, to: slot.connection.peer };
             let sent = slot.connection.poll_transmit(now, buffer);
+            self.schedule.take_turn(slot, buffer.len());
             self.schedule.settle(id, slot);
             self.remove_if_dead(id);
             if sent {
@@ -312,7 +307,7 @@ impl Endpoint {
     /// When to call [`Endpoint::handle_timeout`]; the last time seen while there is something to take.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.has_events() || self.has_transmit(|_, _| true) {
+        if self.has_events() || self.has_transmit(|_, _| Room::Free) {
             return Some(self.now());
         }
         self.next_timer()
@@ -333,14 +328,21 @@ impl Endpoint {
     }
 
     /// Whether [`Endpoint::poll_transmit_if`] would return something.
-    pub(crate) fn has_transmit(&self, has_room: impl Fn(Port, Sid) -> bool) -> bool {
-        let mut ready = self.schedule.ready().filter_map(|id| self.slots.get(&id));
-        self.refuses(&has_room) || ready.any(|slot| has_room(slot.connection.local, slot.connection.peer.sid))
+    pub(crate) fn has_transmit(&self, room: impl Fn(Port, Sid) -> Room) -> bool {
+        self.refuses(&room) || self.next_ready(&room).is_some()
+    }
+
+    /// The stream whose turn it is.
+    fn next_ready(&self, room: impl Fn(Port, Sid) -> Room) -> Option<StreamId> {
+        self.schedule.next_ready(|id| {
+            let connection = self.slots.get(&id).map(|slot| &slot.connection);
+            connection.map_or(Room::Free, |connection| room(connection.local, connection.peer.sid))
+        })
     }
 
     /// Whether a refusal can be sent.
-    fn refuses(&self, has_room: impl Fn(Port, Sid) -> bool) -> bool {
-        self.refusals.front().is_some_and(|refusal| has_room(refusal.from, refusal.to.sid))
+    fn refuses(&self, room: impl Fn(Port, Sid) -> Room) -> bool {
+        self.refusals.front().is_some_and(|refusal| room(refusal.from, refusal.to.sid).is_free())
     }
 
     pub(super) fn open(&mut self, now: Instant, role: Role, form: Form, local: Port, peer: Addr) -> StreamId {

@@ -89,7 +89,7 @@ fn at_most_64_refusals_wait() {
 fn a_refusal_that_cannot_be_sent_waits_until_the_peer_has_given_up() {
     let mut endpoint = listening();
     let _ = deliver(&mut endpoint, ms(0), peer(2), b"\x00\xff\xff");
-    let none = |_, _| false;
+    let none = |_, _| Room::NoneToPeer;
     for (at, idle) in [(0, false), (9_999, false), (10_000, true)] {
         endpoint.handle_timeout(ms(at));
         assert!(endpoint.poll_transmit_if(ms(at), &mut Vec::new(), none).is_none());
@@ -128,9 +128,10 @@ fn a_peer_without_room_holds_up_no_other() {
     }
     let mut buffer = Vec::new();
     let mut next = |full: &[u8]| {
-        let has_room = |_, sid| !full.iter().any(|number| sid == peer(*number).sid);
-        let is_ready = endpoint.has_transmit(has_room);
-        let to = endpoint.poll_transmit_if(ms(0), &mut buffer, has_room).map(|it| it.to);
+        let is_full = |sid| full.iter().any(|number| sid == peer(*number).sid);
+        let room = |_, sid| if is_full(sid) { Room::NoneToPeer } else { Room::Free };
+        let is_ready = endpoint.has_transmit(room);
+        let to = endpoint.poll_transmit_if(ms(0), &mut buffer, room).map(|it| it.to);
         assert_eq!(is_ready, to.is_some());
         to
     };

@@ -29,6 +29,7 @@ mod selective;
 pub(crate) mod send;
 mod stats;
 mod stream;
+mod turns;
 
 pub use admission::EndpointStats;
 pub use config::Config;
@@ -36,6 +37,7 @@ pub use endpoint::{Endpoint, Outgoing};
 pub use event::{CloseReason, ConnectError, DatagramError, Event, Limit, ListenError, SendError};
 pub use stats::Stats;
 pub use stream::{Stream, StreamId};
+pub(crate) use turns::Room;
 
 /// Bytes in the longest message that is sent (`spec/10` A.2). Longer ones are received.
 pub const MAX_MESSAGE: usize = 1024;

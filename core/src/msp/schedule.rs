@@ -6,8 +6,9 @@ use super::event::Event;
 use super::peers::Peers;
 use super::receive::MESSAGE_OVERHEAD;
 use super::stream::StreamId;
+use super::turns::{Room, Turn, Turns};
 use crate::Instant;
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A connection with what the endpoint has noted about it.
 #[derive(Debug)]
@@ -33,11 +34,13 @@ pub(super) struct Slot {
     pub(super) used: bool,
     /// What is in [`Schedule`] for it.
     timer: Option<Instant>,
-    ready: bool,
+    turn: Option<Turn>,
     live: bool,
-    waits_for_memory: bool,
+    waits_for_memory: Option<u64>,
     received: usize,
     sending: usize,
+    /// Bytes that it has sent, as [`Turns`] counts them.
+    sent: u64,
 }
 
 impl Slot {
@@ -55,11 +58,12 @@ impl Slot {
             writable: false,
             used: !accepted,
             timer: None,
-            ready: false,
+            turn: None,
             live: true,
-            waits_for_memory: false,
+            waits_for_memory: None,
             received: 0,
             sending: 0,
+            sent: 0,
         }
     }
 
@@ -75,16 +79,17 @@ pub(super) struct Schedule {
     /// The last time seen.
     pub(super) now: Instant,
     timers: BTreeSet<(Instant, StreamId)>,
-    /// Streams that have something to send now, in turn.
-    ready: VecDeque<StreamId>,
+    /// Streams that have something to send now.
+    turns: Turns,
     events: VecDeque<Event>,
     /// Bytes of received messages that all streams keep.
     pub(super) received: usize,
     /// Bytes of messages to send that all streams keep, and how many there may be.
     sending: usize,
     send_memory: usize,
-    /// Streams that wait until that is less.
-    waiting: VecDeque<StreamId>,
+    /// Streams that wait until that is less, in the order of their numbers.
+    waiting: BTreeMap<u64, StreamId>,
+    next_number: u64,
     pub(super) peers: Peers,
 }
 
@@ -98,12 +103,13 @@ impl Schedule {
         Self {
             now: Instant::ZERO,
             timers: BTreeSet::new(),
-            ready: VecDeque::new(),
+            turns: Turns::default(),
             events: VecDeque::new(),
             received: 0,
             sending: 0,
             send_memory,
-            waiting: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            next_number: 0,
             peers: Peers::default(),
         }
     }
@@ -121,9 +127,8 @@ impl Schedule {
         self.count(slot);
         let transmit = slot.connection.transmit_at();
         let ready = transmit.is_some_and(|at| at <= self.now);
-        if ready && !slot.ready {
-            self.ready.push_back(id);
-            slot.ready = true;
+        if ready && slot.turn.is_none() {
+            slot.turn = Some(self.turns.push(slot.connection.peer.sid, id, slot.sent));
         }
         let timer = if slot.is_dead() {
             Some(self.now) // to be removed
@@ -179,12 +184,12 @@ impl Schedule {
 
     /// The next stream that waits for memory, once there is some.
     pub(super) fn pop_waiting(&mut self) -> Option<StreamId> {
-        if self.is_memory_awaited() { self.waiting.pop_front() } else { None }
+        if self.is_memory_awaited() { self.waiting.pop_first().map(|(_, id)| id) } else { None }
     }
 
     /// The stream is to be told now that it can send, if it can.
     pub(super) fn waiting_taken(&mut self, id: StreamId, slot: &mut Slot) {
-        slot.waits_for_memory = false;
+        slot.waits_for_memory = None;
         self.settle(id, slot);
     }
 
@@ -192,23 +197,16 @@ impl Schedule {
         !self.waiting.is_empty() && self.send_memory_left() >= MAX_MESSAGE + MESSAGE_OVERHEAD
     }
 
-    /// The next stream in turn that has something to send. The caller settles it when it has sent.
-    pub(super) fn pop_ready(&mut self) -> Option<StreamId> {
-        self.ready.pop_front()
+    /// The next stream in turn that has something to send, and room for it.
+    pub(super) fn next_ready(&self, room: impl Fn(StreamId) -> Room) -> Option<StreamId> {
+        self.turns.next(room)
     }
 
-    /// The stream is not in turn any more.
-    pub(super) fn ready_taken(slot: &mut Slot) {
-        slot.ready = false;
-    }
-
-    /// Puts a stream that could not send back, in last place.
-    pub(super) fn push_ready(&mut self, id: StreamId) {
-        self.ready.push_back(id);
-    }
-
-    pub(super) fn ready(&self) -> impl ExactSizeIterator<Item = StreamId> {
-        self.ready.iter().copied()
+    /// It is the turn of a stream. The caller settles it when it has sent.
+    pub(super) fn take_turn(&mut self, slot: &mut Slot, length: usize) {
+        if let Some(turn) = slot.turn.take() {
+            slot.sent = self.turns.take(slot.connection.peer.sid, turn) + length as u64;
+        }
     }
 
     /// A stream whose timer is due.
@@ -229,14 +227,14 @@ impl Schedule {
         self.received -= slot.received;
         self.sending -= slot.sending;
         self.peers.on_received(&slot.connection.peer.sid, slot.received, 0);
-        if slot.waits_for_memory {
-            self.waiting.retain(|waiting| *waiting != id);
+        if let Some(number) = slot.waits_for_memory {
+            self.waiting.remove(&number);
         }
         if let Some(at) = slot.timer {
             self.timers.remove(&(at, id));
         }
-        if slot.ready {
-            self.ready.retain(|ready| *ready != id);
+        if let Some(turn) = slot.turn {
+            self.turns.remove(slot.connection.peer.sid, turn);
         }
     }
 
@@ -294,9 +292,10 @@ impl Schedule {
                 slot.wants_to_write = false;
                 slot.writable = true;
                 self.events.push_back(Event::Writable { stream });
-            } else if connection.capacity(usize::MAX) > 0 && !slot.waits_for_memory {
-                slot.waits_for_memory = true;
-                self.waiting.push_back(stream);
+            } else if connection.capacity(usize::MAX) > 0 && slot.waits_for_memory.is_none() {
+                slot.waits_for_memory = Some(self.next_number);
+                self.waiting.insert(self.next_number, stream);
+                self.next_number += 1;
             }
         }
         if let Some(reason) = connection.closed()
