@@ -95,6 +95,22 @@ fn a_slow_reader_stops_the_writer() {
     assert_carried(&pair);
 }
 
+/// What it reads ahead of what it can send, a keystroke on the same connection would have to wait for.
+#[test]
+fn no_more_than_16_messages_wait_before_they_are_sent() {
+    let mut pair = TunnelPair::new(9, [once(), once()], |link| link.rate(100_000, 1 << 20).delay(ms(20)))
+        .dial(|_| Dial::Open(Socket::waiting()));
+    pair.open(Socket::waiting().sending(pattern(1, 2_000_000))).unwrap();
+    let mut most = 0;
+    while pair.socket(CLIENT, 0).read < 2_000_000 && pair.step(Instant::from_millis(60_000)) {
+        let link = *pair.ends[CLIENT].sockets.keys().next().unwrap();
+        let sent = pair.ends[CLIENT].tunnel.stats(link).map_or(0, |stats| stats.sent - stats.retransmitted);
+        most = most.max(pair.socket(CLIENT, 0).read as u64 - 1024 * sent);
+    }
+    println!("{most} bytes");
+    assert!((8 << 10..=16 << 10).contains(&most), "{most}");
+}
+
 #[test]
 fn links_share_the_memory_for_sending() {
     let mut streams = Config::default();

@@ -5,6 +5,10 @@ use crate::{Addr, Instant};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+/// Messages that are read ahead of what can be sent: enough to fill a turn of the driver, and no more, since a keystroke
+/// on the same connection waits behind them.
+const MAX_UNSENT: usize = 16;
+
 /// What has become of the local connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Local {
@@ -160,7 +164,8 @@ impl Link {
     }
 }
 
-/// Messages that the stream takes now. None if it has failed.
+/// Messages that are to be given to the stream now. None if it has failed.
 fn room(stream: &Stream<'_>, share: usize) -> usize {
-    stream.capacity().min(share.saturating_sub(stream.unacknowledged()))
+    let unacknowledged = share.saturating_sub(stream.unacknowledged());
+    stream.capacity().min(unacknowledged).min(MAX_UNSENT.saturating_sub(stream.unsent()))
 }
