@@ -1,6 +1,6 @@
 //! Streams over the way onto the mesh, as one object.
 
-use crate::mdp::{Incoming, InterfaceId, Transmit, Uplink, UplinkEvent};
+use crate::mdp::{Incoming, InterfaceId, Repair, Transmit, Uplink, UplinkEvent};
 use crate::msp::{Endpoint, Event, Room};
 use crate::{Instant, Port, Protection, Sid};
 use alloc::collections::BTreeSet;
@@ -84,7 +84,9 @@ impl Host {
         while let Some(outgoing) = endpoint.poll_transmit_if(now, datagram, |from, to| room(uplink, from, to))
         {
             // What is not taken below is lost, as anything may be; the stream sends it again.
-            let _ = uplink.send(now, outgoing.from, outgoing.to, Protection::Encrypted, datagram);
+            let repair = if outgoing.repairs { Repair::Sender } else { Repair::Hop };
+            let encrypted = Protection::Encrypted;
+            let _ = uplink.send_with(now, outgoing.from, outgoing.to, encrypted, datagram, repair);
         }
         // A stream may have ended with its last packet.
         self.bind(now);

@@ -108,7 +108,9 @@ fn no_flood_of_forged_acknowledgments_makes_a_node_repeat_a_frame_without_end() 
     for _ in 0..500 {
         for _ in 0..4 {
             sequence = sequence.wrapping_add(2);
-            let gap = packet(Header { sequence: Some(sequence), ..header(sid) }, 1, &[]);
+            let route = Route::Neighbour { destination: Address::Whole(me) };
+            let asking = Frame { ack_soon: true, ..frame(route, &[]) };
+            let gap = packet(Header { sequence: Some(sequence), ..header(sid) }, sequence, &[asking]);
             inject(&mut mesh, 0, from, &gap);
             mesh.run(ms(0));
         }

@@ -90,6 +90,7 @@ fn what_peers_and_the_user_can_fill_stays_below_the_stated_bound() {
     let mut config = Config::default();
     (config.max_streams, config.max_half_open, config.replay_memory) = (32, 32, 500);
     (config.send_memory, config.receive_memory) = (300_000, 300_000);
+    (config.send_window, config.receive_window) = (63, 256);
     let mut victim = Victim::new(&config);
     // Openings from as many peers as there may be to remember, and no peer twice.
     let mut open: Vec<(StreamId, Addr)> = Vec::new();
@@ -115,7 +116,7 @@ fn what_peers_and_the_user_can_fill_stays_below_the_stated_bound() {
         let now = victim.now;
         victim.bring(*peer, &data(ACK, 0xffff, 0, b"x"));
         victim.endpoint.stream(*stream).into_iter().for_each(|mut it| drop(it.recv(now)));
-        for seq in 1..=512 {
+        for seq in 1..=256 {
             victim.bring(*peer, &data(ACK, 0xffff, seq, b"y"));
         }
         while victim.endpoint.stream(*stream).is_some_and(|mut it| it.recv(now).is_some()) {}
@@ -131,8 +132,8 @@ fn what_peers_and_the_user_can_fill_stays_below_the_stated_bound() {
     }
     for length in [0, 1, 1531] {
         for (_, peer) in &open {
-            for seq in (0..600).rev() {
-                victim.bring(*peer, &data(ACK, 0xffff, 514 + seq, &vec![b'z'; length]));
+            for seq in (0..300).rev() {
+                victim.bring(*peer, &data(ACK, 0xffff, 258 + seq, &vec![b'z'; length]));
             }
         }
     }
@@ -167,7 +168,7 @@ fn a_flood_from_100_000_peers_leaves_memory_flat() {
 fn the_bound_follows_the_configuration() {
     let config = Config::default();
     let bound = config.max_memory();
-    assert_eq!(bound, 26_017_792);
+    assert_eq!(bound, 100_466_688);
     let with = |change: fn(&mut Config)| {
         let mut config = Config::default();
         change(&mut config);
@@ -177,9 +178,9 @@ fn the_bound_follows_the_configuration() {
     assert_eq!(with(|it| it.receive_memory += 1000) - bound, 1000);
     assert_eq!(with(|it| it.replay_memory += 10) - bound, 2240);
     let streams = with(|it| it.max_streams += 1) - bound;
-    assert_eq!(streams, (bound - (6 << 20) - 8192 * 224 - (64 << 10)) / 256);
+    assert_eq!(streams, (bound - (12 << 20) - 8192 * 224 - (64 << 10)) / 256);
     assert_eq!(with(|it| it.receive_window = 513), with(|it| it.receive_window = 1024));
     assert!(with(|it| it.receive_window = 512) < with(|it| it.receive_window = 513));
-    assert_eq!(with(|it| it.send_window = 255), bound - 256 * 256 * 48);
+    assert_eq!(with(|it| it.send_window = 255), bound - 256 * (2048 - 256) * 112);
     assert_eq!(with(|it| it.max_streams = usize::MAX), usize::MAX);
 }

@@ -12,8 +12,13 @@ use msp_core::{Addr, Datagram, Port};
 /// An endpoint counts this much for a message beyond its bytes.
 const OVERHEAD: usize = 64;
 
+/// Messages that a stream keeps.
+const WINDOW: u16 = 256;
+
 fn lab() -> Lab {
-    Lab::new(&Config::default())
+    let mut config = Config::default();
+    config.receive_window = WINDOW;
+    Lab::new(&config)
 }
 
 /// Where the `n`th enemy sends from.
@@ -208,7 +213,7 @@ fn gappy_data_takes_memory_for_what_came_only() {
     let mut lab = lab();
     let from = enemy(1);
     let stream = used(&mut lab, from);
-    let window = Config::default().receive_window;
+    let window = WINDOW;
     // One segment at the largest distance that is taken, and beyond.
     for (seq, kept) in [(window, 1), (window + 1, 1), (0x8000, 1), (0x7fff, 1), (0x8001, 1), (0xffff, 1)] {
         lab.inject(SERVER, forged(from, &data(ACK, 0xffff, seq, b"x"))).unwrap();
@@ -243,12 +248,12 @@ fn jumps_around_half_of_the_sequence_numbers_deliver_nothing_early_or_twice() {
             assert_eq!(bring(next, b"x"), (count, 0));
             next = next.wrapping_add(1);
         }
-        for jump in [512, 513, 0x7ffe, 0x7fff, 0x8000, 0x8001, 0xfe00, 0xffff] {
+        for jump in [256, 257, 0x7ffe, 0x7fff, 0x8000, 0x8001, 0xfe00, 0xffff] {
             assert_eq!(bring(next.wrapping_add(jump), b"jump"), (count, 0), "{jump} from {next}");
         }
-        assert_eq!(bring(next.wrapping_add(511), b""), (count, OVERHEAD), "the last in the window");
-        for _ in 0..512 {
-            count += usize::from(next != place.wrapping_add(511));
+        assert_eq!(bring(next.wrapping_add(255), b""), (count, OVERHEAD), "the last in the window");
+        for _ in 0..256 {
+            count += usize::from(next != place.wrapping_add(255));
             bring(next, b"x");
             next = next.wrapping_add(1);
         }
@@ -276,7 +281,7 @@ fn shutdown_at_odd_places_ends_the_stream_where_it_says_and_nowhere_else() {
     assert_eq!(at(&[(SHUTDOWN, 2, "c"), (SHUTDOWN, 3, "d"), (0, 1, "b")]), (text("xbc"), true, 0));
     assert_eq!(at(&[(0, 2, "c"), (SHUTDOWN, 2, "C"), (0, 1, "b")]), (text("xbc"), false, 0), "on a copy");
     assert_eq!(at(&[(SHUTDOWN, 0x8000, ""), (0, 1, "b")]), (text("xb"), false, 0));
-    assert_eq!(at(&[(SHUTDOWN, 513, ""), (0, 1, "b")]), (text("xb"), false, 0), "beyond the window");
+    assert_eq!(at(&[(SHUTDOWN, 257, ""), (0, 1, "b")]), (text("xb"), false, 0), "beyond the window");
     assert_eq!(at(&[(SHUTDOWN, 1, ""), (SHUTDOWN, 1, ""), (SHUTDOWN, 2, "")]), (text("x"), true, 0));
     assert_eq!(at(&[(0, 1, ""), (0, 2, ""), (SHUTDOWN, 3, "")]), (text("x"), true, 0));
 }
@@ -314,7 +319,7 @@ fn a_peer_that_never_reads_stops_only_its_own_stream() {
         assert_eq!(lab.ends[SERVER].stream(stream).unwrap().capacity(), 0);
         lab.run(ms(10));
     }
-    assert_eq!(kept, 100 + 19 * 8, "one had it all, each of the others has eight");
+    assert_eq!(kept, 64 + 36 + 18 * 8, "two had it all, each of the others has eight");
     assert_works(&mut lab, streams);
     let mut honest = lab.ends[SERVER].stream(streams.1).unwrap();
     assert_eq!(honest.capacity(), 8);
@@ -340,7 +345,7 @@ fn one_byte_messages_are_counted_with_what_they_take() {
     for seq in 1..2000_u16 {
         lab.inject(SERVER, forged(from, &data(ACK, 0xffff, seq, b"x"))).unwrap();
     }
-    let most = 512 * (1 + OVERHEAD);
+    let most = 256 * (1 + OVERHEAD);
     assert_eq!(lab.ends[SERVER].received_bytes(), most, "the window");
     for n in 1..10 {
         let from = Addr::new(from.sid, (700 + n as u16).into());

@@ -266,9 +266,9 @@ fn each_feature_is_used_only_if_the_peer_understands_it() {
     };
     assert_eq!(told(0), (0, Acknowledgment::NO_LIMIT, None));
     assert_eq!(told(feature::SELECTIVE), (1, Acknowledgment::NO_LIMIT, None));
-    assert_eq!(told(feature::WINDOW), (0, 512, None));
+    assert_eq!(told(feature::WINDOW), (0, 256, None));
     assert_eq!(told(feature::TIME), (0, Acknowledgment::NO_LIMIT, Some(Timestamp(5))));
-    assert_eq!(told(0xff), (1, 512, Some(Timestamp(5))));
+    assert_eq!(told(0xff), (1, 256, Some(Timestamp(5))));
 }
 
 /// Of many messages, with one lost, that one is sent again and no other.

@@ -85,8 +85,8 @@ fn a_slow_reader_stops_the_writer() {
     for end in [CLIENT, SERVER] {
         let (read, received) = (pair.socket(end, 0).read, pair.socket(1 - end, 0).received.len());
         assert_eq!(received, pair.socket(1 - end, 0).room.unwrap());
-        // The send window, and a part of a message.
-        assert!(read - received < 257 * 1024, "{} bytes on the way", read - received);
+        // What the other end keeps, what may wait here, and a part of a message.
+        assert!(read - received < 321 * 1024, "{} bytes on the way", read - received);
     }
     for end in [CLIENT, SERVER] {
         pair.socket(end, 0).room = None;

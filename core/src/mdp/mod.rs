@@ -43,6 +43,16 @@ pub use node::{Destination, InterfaceId, Node, NodeEvent, Transmit};
 pub use ping::{Ping, PingConfig, PingEvent, PingSummary};
 pub use uplink::{Incoming, Uplink, UplinkEvent};
 
+/// Who sends again what is lost on the hop to a neighbour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repair {
+    /// The node, which keeps it until the neighbour acknowledges it.
+    Hop,
+    /// Whoever sends the datagram, if the neighbour is its destination: then an acknowledgment from there
+    /// tells as much. On the way to others, the node.
+    Sender,
+}
+
 /// One of the two ways to send on an interface. Each is a stream of packets with numbers of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transport {

@@ -15,6 +15,9 @@ use smallvec::SmallVec;
 const MAX_LINKS: usize = 4;
 /// An acknowledgment is due at once after this many packets: half of what it can hold (`spec/50` section 4).
 const PACKETS_PER_ACK: u8 = 16;
+/// After so many packets without a frame that asks for an acknowledgment, gaps are not reported at once any more:
+/// their sender sees to its losses itself.
+const PACKETS_UNASKED: u8 = 64;
 /// Packets that one acknowledgment covers (`spec/50` section 2).
 const PACKETS_COVERED: u8 = 32;
 /// Acknowledgments that are kept while packets come faster than they are answered, as in batches.
@@ -49,6 +52,8 @@ struct Inbound {
     history: History,
     /// Packets, lost ones included, since the last acknowledgment.
     unreported: u8,
+    /// Packets since a frame has asked for one.
+    unasked: u8,
     /// The same, since the last one that was kept for later.
     uncovered: u8,
 }
@@ -243,7 +248,10 @@ impl Neighbour {
         let skipped = inbound.history.record(now, sequence);
         inbound.unreported = inbound.unreported.saturating_add(skipped).saturating_add(1);
         inbound.uncovered = inbound.uncovered.saturating_add(skipped).saturating_add(1);
-        let count = reported && (skipped > 0 || inbound.unreported >= PACKETS_PER_ACK);
+        // A packet that is missing may have asked, too, unless nothing has asked for long.
+        inbound.unasked = if delay.is_some() { 0 } else { inbound.unasked.saturating_add(1) };
+        let wanted = reported && inbound.unasked < PACKETS_UNASKED;
+        let count = wanted && (skipped > 0 || inbound.unreported >= PACKETS_PER_ACK);
         let due = if count { Some(now) } else { delay.map(|delay| now + delay) };
         if let Some(due) = due {
             self.ack_at = Some(self.ack_at.map_or(due, |at| at.min(due)));

@@ -1,5 +1,6 @@
 //! The node: what it is made of, and what its owner can ask of it.
 
+use super::Repair;
 use super::config::{InterfaceConfig, NodeConfig, NodeStats};
 use super::datagram::{Datagram, SendDatagramError};
 use super::directory::Directory;
@@ -271,6 +272,19 @@ impl Node {
         protection: Protection,
         payload: &[u8],
     ) -> Result<(), SendDatagramError> {
+        self.send_with(now, from, to, protection, payload, Repair::Hop)
+    }
+
+    /// The same, with a sender that may repair losses itself.
+    pub(super) fn send_with(
+        &mut self,
+        now: Instant,
+        from: Port,
+        to: Addr,
+        protection: Protection,
+        payload: &[u8],
+        repair: Repair,
+    ) -> Result<(), SendDatagramError> {
         self.advance(now);
         let repr = mdp::Repr { destination: to.port, source: from, payload };
         let overhead = repr.buffer_len() - payload.len()
@@ -294,7 +308,9 @@ impl Node {
         }
         let payload =
             self.protect(&to.sid, protection, &repr).ok_or(SendDatagramError::InvalidDestination)?;
-        let frame = Frame { destination: to.sid, protection, payload, queued: self.now };
+        let is_direct = next_hop == Some(to.sid) && self.is_reachable(&to.sid);
+        let once = repair == Repair::Sender && is_direct;
+        let frame = Frame { destination: to.sid, protection, payload, queued: self.now, once };
         match next_hop.and_then(|sid| self.neighbours.get_mut(&sid)) {
             Some(neighbour) => neighbour.outbox.push(frame),
             None => {

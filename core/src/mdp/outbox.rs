@@ -48,6 +48,8 @@ pub(super) struct Frame {
     pub(super) payload: Vec<u8>,
     /// When it came here.
     pub(super) queued: Instant,
+    /// Whoever sends it repairs its loss, so it is sent once here.
+    pub(super) once: bool,
 }
 
 /// A packet: the stream that it belongs to and its number there. The lower 8 bits are on the wire.
@@ -172,10 +174,13 @@ impl Outbox {
         let attempts = match slot {
             Slot::Unsent => {
                 let Some(frame) = self.unsent.pop_front() else { return };
+                self.budget = self.budget.map(|budget| budget.saturating_sub(1));
+                if frame.once {
+                    return;
+                }
                 let entry =
                     InFlight { frame, number, packet, sent: now, attempts: 0, lost: false, doubtful: false };
                 self.in_flight.push_back(entry);
-                self.budget = self.budget.map(|budget| budget.saturating_sub(1));
                 0
             }
             Slot::InFlight(index) => {
@@ -279,7 +284,7 @@ mod tests {
         outbox.set_confirmed(true);
         for number in 0..count {
             let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
-            outbox.push(Frame { destination, protection, payload: Vec::new(), queued: at(0) });
+            outbox.push(Frame { destination, protection, payload: Vec::new(), queued: at(0), once: false });
             outbox.sent(at(0), Slot::Unsent, number, Some(packet(first + number)));
         }
         outbox
@@ -380,7 +385,7 @@ mod tests {
         assert_eq!(outbox.in_flight.len(), 0);
         assert_eq!((outbox.next(at(1000)), outbox.deadline()), (None, None));
         let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
-        outbox.push(Frame { destination, protection, payload: Vec::new(), queued: at(1000) });
+        outbox.push(Frame { destination, protection, payload: Vec::new(), queued: at(1000), once: false });
         assert_eq!(outbox.expire(at(2000), second, 10), 1);
         assert_eq!(outbox.unsent(), 0);
     }
@@ -426,7 +431,7 @@ mod tests {
         let mut outbox = sent(300, 32);
         let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
         for _ in 0..2 {
-            outbox.push(Frame { destination, protection, payload: Vec::new(), queued: at(0) });
+            outbox.push(Frame { destination, protection, payload: Vec::new(), queued: at(0), once: false });
         }
         outbox.budget = Some(1);
         assert_eq!((outbox.next(at(0)), outbox.deadline()), (Some(Slot::Unsent), Some(at(0))));

@@ -244,6 +244,7 @@ impl Writer<'_> {
     /// is no space for it.
     fn datagram(&mut self, frame: &Frame, number: Option<u64>) -> Option<u64> {
         let (neighbour, mut context) = (self.neighbour, self.context);
+        let once = frame.once;
         let route = if frame.destination == neighbour {
             Route::Neighbour { destination: context.abbreviate(&neighbour, self.prefix) }
         } else {
@@ -257,7 +258,7 @@ impl Writer<'_> {
             source: None,
             route,
             protection: Some(frame.protection),
-            ack_soon: true,
+            ack_soon: !once,
             legacy_type: None,
             sequence: None,
             payload: &frame.payload,
@@ -273,7 +274,7 @@ impl Writer<'_> {
         }
         let number = match number {
             Some(number) => number,
-            None if frame.ack_soon => self.counter.count(),
+            None if frame.protection != Some(Protection::Clear) || frame.ack_soon => self.counter.count(),
             None => self.counter.count_announcement(),
         };
         overlay::Frame { sequence: Some(number as u8), ..frame }.emit(Encapsulation::Multiple, self.buffer);

@@ -1,5 +1,6 @@
 //! The way onto the mesh, whichever it is.
 
+use super::Repair;
 use super::{
     BindError, Daemon, DaemonEvent, Datagram, Destination, InterfaceId, Node, NodeEvent, SendDatagramError,
     Service, Transmit,
@@ -142,8 +143,21 @@ impl Uplink {
         protection: Protection,
         payload: &[u8],
     ) -> Result<(), SendDatagramError> {
+        self.send_with(now, from, to, protection, payload, Repair::Hop)
+    }
+
+    /// The same, with a sender that may repair losses itself.
+    pub(crate) fn send_with(
+        &mut self,
+        now: Instant,
+        from: Port,
+        to: Addr,
+        protection: Protection,
+        payload: &[u8],
+        repair: Repair,
+    ) -> Result<(), SendDatagramError> {
         match self {
-            Self::Node(node) => node.send(now, from, to, protection, payload),
+            Self::Node(node) => node.send_with(now, from, to, protection, payload, repair),
             Self::Daemon(daemon) => daemon.send(now, from, to, protection, payload),
         }
     }

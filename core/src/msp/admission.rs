@@ -67,7 +67,7 @@ impl Endpoint {
         to: Port,
         packet: &Packet,
     ) -> Result<StreamId, DatagramError> {
-        let outgoing = Outgoing { from: to, to: from };
+        let outgoing = Outgoing { from: to, to: from, repairs: false };
         let Some(offer) = packet.opening() else {
             self.stats.unknown += 1;
             if let Some(refusal) = packet.refusal() {
@@ -124,7 +124,7 @@ impl Endpoint {
             return false;
         }
         let Some(slot) = self.slots.get_mut(&id) else { return false };
-        let outgoing = Outgoing { from: slot.connection.local, to: victim };
+        let outgoing = Outgoing { from: slot.connection.local, to: victim, repairs: false };
         let refusal = slot.connection.form.refusal();
         self.report(now, Limit::HalfOpen, victim);
         self.drop_stream(id, CloseReason::Displaced);

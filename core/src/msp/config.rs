@@ -13,11 +13,12 @@ use core::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Messages per stream that may be queued or unacknowledged, and the most that are on their way at
-    /// once. 1 to 16,384; default 256.
+    /// Messages per stream that may be queued or unacknowledged; of these, no more than 64 that have not been sent
+    /// yet, and no more than 256 on their way to a peer that does not tell what has arrived. 1 to 16,384; default
+    /// 2047: what a fast and long path holds while a lost message is repaired.
     pub send_window: u16,
-    /// Messages per stream that are kept while they wait to be consumed or for an earlier one. 1 to
-    /// 16,384; default 512, twice what such an endpoint sends.
+    /// Messages per stream that are kept while they wait to be consumed or for an earlier one. A stream begins with
+    /// 256, and gets more when the user consumes as fast as they come. 1 to 16,384; default 2048.
     pub receive_window: u16,
     /// Bytes of messages to send that all streams together may keep, each counted with 64 more for what
     /// belongs to it. Beyond it, a stream still takes messages while it has fewer than eight. Default 4 MiB.
@@ -25,7 +26,7 @@ pub struct Config {
     /// Bytes of received messages that all streams together may keep, counted in the same way. The streams
     /// of one peer may keep no more than is left free, so that no peer has more than half, and a half-open
     /// stream none of it. Beyond it, a stream still keeps up to eight messages, so that none stands still.
-    /// Default 2 MiB.
+    /// Default 8 MiB.
     pub receive_memory: usize,
     /// Streams that may exist at once, both ways. The last eighth of them can be opened only here, or by
     /// peers with a stream in use. Default 256.
@@ -59,10 +60,10 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            send_window: 256,
-            receive_window: 512,
+            send_window: 2047,
+            receive_window: 2048,
             send_memory: 4 << 20,
-            receive_memory: 2 << 20,
+            receive_memory: 8 << 20,
             max_streams: 256,
             max_streams_per_peer: 128,
             max_half_open: 128,

@@ -8,6 +8,7 @@ use super::config::Config;
 use super::event::CloseReason;
 use super::first_message::FirstMessage;
 use super::form::{Content, Form, Incoming, Packet, Verdict};
+use super::paths::Path;
 use super::receive::{Insertion, ReceiveBuffer};
 use super::send::{Acknowledged, Loss, Readiness, SendBuffer};
 use super::stats::Stats;
@@ -20,6 +21,10 @@ use core::time::Duration;
 use end::{LAST_ACKS, LAST_STOPS, LINGER, Wire};
 use origin::Origin;
 
+/// Segments on their way to a peer that does not report what has arrived: it tells of their losses one by one.
+const MAX_UNREPORTED: usize = 256;
+/// What the layers below add to a packet, about: UDP, IPv4, a frame of a node, encryption.
+const OVERHEAD: usize = 90;
 /// An initiator without data makes itself known after this long (`spec/10` A.5), then again after
 /// [`PROBE_INTERVAL`] doubled each time.
 const PROBE_DELAY: Duration = Duration::from_millis(10);
@@ -69,6 +74,8 @@ pub(crate) struct Connection {
     pub(crate) stats: Stats,
     /// What all streams together might still keep when the last packet came.
     memory: usize,
+    /// Bytes on their way whose fate does not matter any more.
+    pub(super) abandoned: u64,
 }
 
 impl Connection {
@@ -79,6 +86,7 @@ impl Connection {
         local: Port,
         peer: Addr,
         config: &Config,
+        path: &Path,
     ) -> Self {
         let send_window = usize::from(config.send_window);
         Self {
@@ -90,8 +98,8 @@ impl Connection {
             closed: None,
             send: SendBuffer::new(),
             receive: ReceiveBuffer::new(usize::from(config.receive_window)),
-            round_trip: RoundTrip::new(),
-            congestion: Congestion::new(send_window),
+            round_trip: path.round_trip.clone(),
+            congestion: Congestion::new(send_window.min(MAX_UNREPORTED)),
             pacer: Pacer::default(),
             send_window,
             keep_alive: config.keep_alive,
@@ -110,6 +118,7 @@ impl Connection {
             acknowledged: false,
             stats: Stats::default(),
             memory: 0,
+            abandoned: 0,
         }
     }
 
@@ -138,8 +147,10 @@ impl Connection {
         if open { self.send.capacity(self.send_window, memory) } else { 0 }
     }
 
-    pub(crate) fn stats(&self) -> Stats {
-        let (round_trip, congestion_window) = (self.round_trip.smoothed(), self.congestion.window());
+    pub(crate) fn stats(&self, path: Option<&Path>) -> Stats {
+        let round_trip = self.round_trip.smoothed();
+        let path = path.filter(|_| self.send.has_reports());
+        let congestion_window = path.map_or(self.congestion.window(), Path::window);
         Stats { round_trip, congestion_window, ..self.stats }
     }
 
@@ -151,6 +162,7 @@ impl Connection {
         packet: &Packet,
         payload: Bytes,
         memory: usize,
+        path: &mut Path,
     ) -> Verdict {
         let verdict = self.form.on_packet(now, self.role, packet);
         if self.form.has_reports() {
@@ -158,14 +170,17 @@ impl Connection {
         }
         self.memory = memory;
         match verdict {
-            Verdict::Taken => self.take(now, &packet.expand(now, &self.send, &self.receive), payload, memory),
+            Verdict::Taken => {
+                let packet = packet.expand(now, &self.send, &self.receive);
+                self.take(now, &packet, payload, memory, path);
+            }
             Verdict::Superseded => self.abort(now, CloseReason::PeerRestarted),
             Verdict::Foreign => {}
         }
         verdict
     }
 
-    fn take(&mut self, now: Instant, packet: &Incoming<'_>, payload: Bytes, memory: usize) {
+    fn take(&mut self, now: Instant, packet: &Incoming<'_>, payload: Bytes, memory: usize, path: &mut Path) {
         match (packet.content, self.wire) {
             (_, Wire::Silent) => return,
             (Content::Stop, _) => return self.on_stop(),
@@ -188,7 +203,7 @@ impl Connection {
         let has_data = matches!(packet.content, Content::Data { .. });
         if let Some((report, echo)) = packet.report.filter(|_| self.form.has_reports()) {
             let withheld = self.withholds_last_ack();
-            let acknowledged = self.send.on_report(now, report, echo);
+            let acknowledged = self.send.on_report(now, report, echo, path);
             self.on_acknowledged(now, acknowledged, report.highest(), withheld);
         } else if let Some(ack) = packet.ack {
             let withheld = self.withholds_last_ack();
@@ -207,10 +222,10 @@ impl Connection {
             self.acknowledgment.by(now);
         }
         self.check_finished(now);
-        self.handle_timeout(now); // an acknowledgment may show a loss that is due already
+        self.handle_timeout(now, path); // an acknowledgment may show a loss that is due already
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+    pub(crate) fn handle_timeout(&mut self, now: Instant, path: &mut Path) {
         match self.wire {
             Wire::Open if now >= self.idle_deadline() => {
                 let reason = if self.lacks_only_last_ack() {
@@ -223,7 +238,7 @@ impl Connection {
                 self.abort(now, reason);
             }
             Wire::Open => {
-                match self.send.on_timeout(now, &self.round_trip) {
+                match self.send.on_timeout(now, &self.round_trip, path) {
                     Loss::None => return,
                     Loss::Fast => {
                         let (smoothed, minimum) = (self.round_trip.smoothed(), self.round_trip.minimum());
@@ -255,12 +270,23 @@ impl Connection {
         }
     }
 
-    /// When [`Connection::poll_transmit`] has something to send.
+    /// Whether there is a segment to send as soon as the way to the peer is open.
+    pub(crate) fn wants_turn(&self) -> bool {
+        self.wire == Wire::Open
+            && self.send.has_reports()
+            && self.send.readiness(usize::MAX) == Readiness::Ready
+    }
+
+    /// When [`Connection::poll_transmit`] has something to send that does not wait for a turn.
     pub(crate) fn transmit_at(&self) -> Option<Instant> {
         match self.wire {
             Wire::Open => {
-                let ready = self.send.readiness(self.congestion.window()) == Readiness::Ready;
-                let data = ready.then(|| self.pacer.next());
+                let data = if self.send.has_reports() {
+                    self.send.is_probing().then_some(self.last_sent)
+                } else {
+                    let ready = self.send.readiness(self.congestion.window()) == Readiness::Ready;
+                    ready.then(|| self.pacer.next())
+                };
                 let keep_alive = Some(self.last_sent + self.keep_alive());
                 [data, self.acknowledgment.at(), keep_alive].into_iter().flatten().min()
             }
@@ -270,9 +296,16 @@ impl Connection {
         }
     }
 
-    /// Appends one packet to `buffer`, if there is one to send.
-    pub(crate) fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> bool {
-        if self.transmit_at().is_none_or(|at| at > now) {
+    /// Appends one packet to `buffer`, if there is one to send. `more`: streams wait until the way is open.
+    pub(crate) fn poll_transmit(
+        &mut self,
+        now: Instant,
+        buffer: &mut Vec<u8>,
+        path: &mut Path,
+        more: bool,
+    ) -> bool {
+        let has_turn = self.wants_turn() && path.is_open(now);
+        if !has_turn && self.transmit_at().is_none_or(|at| at > now) {
             return false;
         }
         let first = self.role == Role::Initiator && self.heard.is_none();
@@ -286,9 +319,14 @@ impl Connection {
                 }
                 self.last_sent = now;
                 self.probes += u32::from(self.heard.is_none());
-                let ready = self.send.readiness(self.congestion.window()) == Readiness::Ready;
-                let acknowledged = if ready && self.pacer.next() <= now {
-                    self.transmit_data(now, first, received, buffer)
+                let sends_data = if self.send.has_reports() {
+                    has_turn || self.send.is_probing()
+                } else {
+                    let ready = self.send.readiness(self.congestion.window()) == Readiness::Ready;
+                    ready && self.pacer.next() <= now
+                };
+                let acknowledged = if sends_data {
+                    self.transmit_data(now, first, received, buffer, path, more)
                 } else {
                     self.form.emit(now, first, received, None, buffer)
                 };
@@ -330,6 +368,8 @@ impl Connection {
         first: bool,
         received: Option<Acknowledgment>,
         buffer: &mut Vec<u8>,
+        path: &mut Path,
+        more: bool,
     ) -> bool {
         let all_received = self.receive.is_finished() && !self.withholds_last_ack();
         let Some(segment) = self.send.next(now) else { return false };
@@ -338,7 +378,13 @@ impl Connection {
         }
         self.stats.sent += 1;
         self.stats.retransmitted += u64::from(segment.retransmission);
+        let seq = segment.seq;
         let acknowledged = self.form.emit(now, first, received, Some(segment), buffer);
+        if self.send.has_reports() {
+            let more = more || self.send.readiness(usize::MAX) == Readiness::Ready;
+            self.send.note_sent(seq, path.rate.on_sent(now, buffer.len() + OVERHEAD, more));
+            return acknowledged;
+        }
         self.pacer.on_sent(now);
         if self.send.readiness(self.congestion.window()) == Readiness::Limited {
             self.congestion.on_limited();
@@ -359,6 +405,9 @@ impl Connection {
         if let Some(sample) = acknowledged.round_trip {
             self.round_trip.sample(now, sample);
             self.congestion.on_sample(sample);
+        }
+        if self.send.has_reports() {
+            return;
         }
         if let Some(bound) = acknowledged.at_most {
             self.round_trip.sample_at_most(bound);

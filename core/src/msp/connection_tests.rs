@@ -10,7 +10,7 @@ const fn ms(millis: u64) -> Instant {
 
 fn end(role: Role) -> Connection {
     let peer = Addr::new(Sid::new([2; 32]), Port::from(700));
-    Connection::new(ms(0), role, Form::Plain, Port::from(600), peer, &Config::default())
+    Connection::new(ms(0), role, Form::Plain, Port::from(600), peer, &Config::default(), &Path::new())
 }
 
 fn receive(end: &mut Connection, at: u64, packet: &'static [u8]) {
@@ -19,7 +19,7 @@ fn receive(end: &mut Connection, at: u64, packet: &'static [u8]) {
 
 fn receive_bytes(end: &mut Connection, at: u64, mut payload: Bytes) {
     let packet = Packet::parse(&mut payload, Some(&end.form)).unwrap();
-    assert_eq!(end.handle_packet(ms(at), &packet, payload, usize::MAX), Verdict::Taken);
+    assert_eq!(end.handle_packet(ms(at), &packet, payload, usize::MAX, &mut Path::new()), Verdict::Taken);
 }
 
 /// What it sends until then, with the times in microseconds.
@@ -28,9 +28,9 @@ fn sent(end: &mut Connection, until: u64) -> Vec<(u64, Vec<u8>)> {
     loop {
         let due = [end.timeout(), end.transmit_at()].into_iter().flatten().min();
         let Some(now) = due.filter(|due| *due <= ms(until)) else { return sent };
-        end.handle_timeout(now);
+        end.handle_timeout(now, &mut Path::new());
         let mut packet = Vec::new();
-        if end.poll_transmit(now, &mut packet) {
+        if end.poll_transmit(now, &mut packet, &mut Path::new(), false) {
             sent.push((now.as_micros(), packet));
         }
         assert!(sent.len() < 1000, "spins at {now:?}");
@@ -324,7 +324,7 @@ fn counts_segments_and_copies() {
         received: 2,
         duplicates: 1,
     };
-    assert_eq!(a.stats(), expected);
+    assert_eq!(a.stats(None), expected);
 }
 
 /// Packets with FIRST are of the beginning, however near their numbers are to what is awaited once they have wrapped.

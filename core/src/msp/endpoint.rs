@@ -32,6 +32,8 @@ pub struct Outgoing {
     pub from: Port,
     /// Where it goes.
     pub to: Addr,
+    /// The stream knows soon of a loss on the way, and sends what was lost again.
+    pub repairs: bool,
 }
 
 /// All MSP streams of one node: a state machine without clock, sockets or randomness of its own.
@@ -210,11 +212,15 @@ impl Endpoint {
         let Some(slot) = self.slots.get_mut(&id) else { return Err(DatagramError::UnknownStream) };
         let memory = if slot.used {
             let free = self.config.receive_memory.saturating_sub(self.schedule.received);
-            free.saturating_sub(self.schedule.peers.received(&from.sid))
+            // So that a peer has no more than is left free.
+            free.saturating_sub(self.schedule.peers.received(&from.sid)) / 2
         } else {
             0
         };
-        let verdict = slot.connection.handle_packet(now, &packet, payload, memory);
+        let Some(path) = self.schedule.paths.get_mut(&from.sid) else {
+            return Err(DatagramError::UnknownStream);
+        };
+        let verdict = slot.connection.handle_packet(now, &packet, payload, memory, path);
         self.schedule.settle(id, slot);
         self.remove_if_dead(id);
         if verdict != Verdict::Foreign {
@@ -222,7 +228,7 @@ impl Endpoint {
         }
         self.stats.unknown += 1;
         if let Some(refusal) = packet.refusal() {
-            self.refuse(now, Outgoing { from: to, to: from }, refusal);
+            self.refuse(now, Outgoing { from: to, to: from, repairs: false }, refusal);
         }
         Err(DatagramError::UnknownStream)
     }
@@ -233,7 +239,8 @@ impl Endpoint {
         self.refusals.expire(now);
         while let Some(id) = self.schedule.due() {
             let Some(slot) = self.slots.get_mut(&id) else { return };
-            slot.connection.handle_timeout(now);
+            let Some(path) = self.schedule.paths.get_mut(&slot.connection.peer.sid) else { return };
+            slot.connection.handle_timeout(now, path);
             self.schedule.settle(id, slot);
             self.remove_if_dead(id);
         }
@@ -274,9 +281,13 @@ impl Endpoint {
         }
         while let Some(id) = self.next_ready(&room) {
             let Some(slot) = self.slots.get_mut(&id) else { break };
-            let outgoing = Outgoing { from: slot.connection.local, to: slot.connection.peer };
-            let sent = slot.connection.poll_transmit(now, buffer);
-            self.schedule.take_turn(slot, buffer.len());
+            let (connection, count) = self.schedule.take_turn(slot);
+            let (from, to) = (connection.local, connection.peer);
+            let outgoing = Outgoing { from, to, repairs: connection.send.has_reports() };
+            let more = self.schedule.is_awaited(&to.sid);
+            let Some(path) = self.schedule.paths.get_mut(&to.sid) else { break };
+            let sent = connection.poll_transmit(now, buffer, path, more);
+            *count += buffer.len() as u64;
             self.schedule.settle(id, slot);
             self.remove_if_dead(id);
             if sent {
@@ -324,7 +335,8 @@ impl Endpoint {
 
     /// When the next timer is due, whatever waits to be taken.
     pub(crate) fn next_timer(&self) -> Option<Instant> {
-        [self.schedule.next_timer(), self.refusals.expires_at()].into_iter().flatten().min()
+        let open = self.schedule.next_open();
+        [self.schedule.next_timer(), self.refusals.expires_at(), open].into_iter().flatten().min()
     }
 
     /// Whether [`Endpoint::poll_transmit_if`] would return something.
@@ -348,7 +360,8 @@ impl Endpoint {
     pub(super) fn open(&mut self, now: Instant, role: Role, form: Form, local: Port, peer: Addr) -> StreamId {
         let id = StreamId(self.next_id);
         self.next_id += 1;
-        let connection = Connection::new(now, role, form, local, peer, &self.config);
+        let path = self.schedule.paths.enter(peer.sid);
+        let connection = Connection::new(now, role, form, local, peer, &self.config, path);
         let mut slot = Slot::new(connection, role == Role::Listener);
         self.schedule.settle(id, &mut slot);
         self.slots.insert(id, slot);

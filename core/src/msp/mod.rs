@@ -20,6 +20,7 @@ mod endpoint;
 mod event;
 mod first_message;
 mod form;
+pub(crate) mod paths;
 mod peers;
 pub(crate) mod receive;
 mod refusals;

@@ -8,6 +8,8 @@ use smallvec::SmallVec;
 
 /// Messages that a stream may keep even when the memory that all streams share is used up.
 const GUARANTEED: usize = 8;
+/// The window of a new stream.
+const FIRST_WINDOW: usize = 256;
 /// What a message takes beyond its bytes: its segment, and what an allocator adds.
 pub(super) const MESSAGE_OVERHEAD: usize = 64;
 /// The longest packet that is taken; the node brings none that long.
@@ -54,14 +56,32 @@ pub(crate) struct ReceiveBuffer {
     /// How many segments from `next` on are there.
     in_order: usize,
     bytes: usize,
+    /// Segments from `next` on that are kept, and what that may become.
     window: usize,
+    max_window: usize,
+    /// Messages consumed since it has grown.
+    consumed: usize,
     /// The number of the last segment, once it is known.
     last: Option<Seq>,
+    /// The segments that have arrived last, in a ring.
+    recent: [Seq; Acknowledgment::MAX_RANGES],
+    arrivals: usize,
 }
 
 impl ReceiveBuffer {
-    pub(crate) const fn new(window: usize) -> Self {
-        Self { segments: VecDeque::new(), next: Seq(0), in_order: 0, bytes: 0, window, last: None }
+    pub(crate) const fn new(max_window: usize) -> Self {
+        Self {
+            segments: VecDeque::new(),
+            next: Seq(0),
+            in_order: 0,
+            bytes: 0,
+            window: if max_window < FIRST_WINDOW { max_window } else { FIRST_WINDOW },
+            max_window,
+            consumed: 0,
+            last: None,
+            recent: [Seq(0); Acknowledgment::MAX_RANGES],
+            arrivals: 0,
+        }
     }
 
     /// One whose first segment has another number, so that a test need not send 65,536 segments.
@@ -95,26 +115,46 @@ impl ReceiveBuffer {
         self.segments.len() > self.in_order
     }
 
-    /// What has arrived and is not consumed, the highest ranges.
+    /// What has arrived and is not consumed: the ranges with the segments that have arrived last. Others were told
+    /// of before, several times.
     pub(crate) fn ranges(&self) -> Ranges {
-        // From the highest down: where each run begins, counted from `next`, and its length.
-        let mut runs = SmallVec::<[(u32, u32); Acknowledgment::MAX_RANGES]>::new();
-        for segment in self.segments.iter().rev() {
-            let place = (segment.seq - self.next).max(0) as u32;
-            let is_full = runs.len() == Acknowledgment::MAX_RANGES;
-            match runs.last_mut() {
-                Some((start, length)) if place + 1 == *start => (*start, *length) = (place, *length + 1),
-                _ if is_full => break,
-                _ => runs.push((place, 1)),
+        let count = self.arrivals.min(self.recent.len());
+        let mut recent: SmallVec<[i32; Acknowledgment::MAX_RANGES]> =
+            self.recent[..count].iter().map(|seq| *seq - self.next).filter(|place| *place >= 0).collect();
+        recent.sort_unstable();
+        let mut ranges = Ranges::new();
+        let mut end = 0;
+        for place in recent {
+            if place < end {
+                continue; // in the range before
+            }
+            let at = self.segments.partition_point(|segment| segment.seq - self.next < place);
+            if self.segments.get(at).is_none_or(|segment| segment.seq - self.next != place) {
+                continue; // the end of the stream was before it
+            }
+            // Segments of one range are as far from their places in the array.
+            let wanted = place - at as i32;
+            let start = self.run_begin(wanted);
+            let length = self.run_begin(wanted + 1) - start;
+            let begin = wanted + start as i32;
+            ranges.push(Range { missing: (begin - end) as u32, received: length as u32 });
+            end = begin + length as i32;
+        }
+        ranges
+    }
+
+    /// How many segments are in ranges that are less than `shift` away from their places in the array.
+    fn run_begin(&self, shift: i32) -> usize {
+        let (mut low, mut high) = (0, self.segments.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if self.segments.get(middle).is_some_and(|it| it.seq - self.next - (middle as i32) < shift) {
+                low = middle + 1;
+            } else {
+                high = middle;
             }
         }
-        let mut end = 0;
-        let ascending = runs.into_iter().rev().map(|(start, received)| {
-            let missing = start - end;
-            end = start + received;
-            Range { missing, received }
-        });
-        ascending.collect()
+        low
     }
 
     /// Messages after the last consumed one that are kept if they arrive. `memory` is what all streams together may
@@ -147,7 +187,12 @@ impl ReceiveBuffer {
             self.forget_from(place); // nothing follows it, whatever claimed to
         }
         self.bytes += segment.bytes();
+        self.recent[self.arrivals % self.recent.len()] = seq;
+        self.arrivals += 1;
         self.segments.insert(place, segment);
+        if self.in_order == 0 && index >= self.window / 2 {
+            self.grow(); // what holds it up is a lost message, not the user
+        }
         let before = self.in_order;
         while self.segments.get(self.in_order).is_some_and(|it| it.seq == self.next + self.in_order as u32) {
             self.in_order += 1;
@@ -176,7 +221,16 @@ impl ReceiveBuffer {
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
         let message = self.pop_segment()?;
         self.skip_empty();
+        self.consumed += 1;
+        if self.in_order == 0 && self.consumed >= self.window / 2 {
+            self.grow(); // the user is waiting for more
+        }
         Some(message)
+    }
+
+    fn grow(&mut self) {
+        self.consumed = 0;
+        self.window = (self.window * 2).min(self.max_window);
     }
 
     /// Forgets what is out of order: the missing segments will not come any more.

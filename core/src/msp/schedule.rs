@@ -3,11 +3,12 @@
 use super::MAX_MESSAGE;
 use super::connection::Connection;
 use super::event::Event;
+use super::paths::Paths;
 use super::peers::Peers;
 use super::receive::MESSAGE_OVERHEAD;
 use super::stream::StreamId;
 use super::turns::{Room, Turn, Turns};
-use crate::Instant;
+use crate::{Instant, Sid};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A connection with what the endpoint has noted about it.
@@ -35,12 +36,14 @@ pub(super) struct Slot {
     /// What is in [`Schedule`] for it.
     timer: Option<Instant>,
     turn: Option<Turn>,
+    paced: Option<Turn>,
     live: bool,
     waits_for_memory: Option<u64>,
     received: usize,
     sending: usize,
-    /// Bytes that it has sent, as [`Turns`] counts them.
+    /// Bytes that it has sent, as [`Turns`] counts them; at once, and when the way was open.
     sent: u64,
+    sent_paced: u64,
 }
 
 impl Slot {
@@ -59,11 +62,13 @@ impl Slot {
             used: !accepted,
             timer: None,
             turn: None,
+            paced: None,
             live: true,
             waits_for_memory: None,
             received: 0,
             sending: 0,
             sent: 0,
+            sent_paced: 0,
         }
     }
 
@@ -79,8 +84,9 @@ pub(super) struct Schedule {
     /// The last time seen.
     pub(super) now: Instant,
     timers: BTreeSet<(Instant, StreamId)>,
-    /// Streams that have something to send now.
+    /// Streams that have something to send now, and those with segments that wait until the way to their peer is open.
     turns: Turns,
+    paced: Turns,
     events: VecDeque<Event>,
     /// Bytes of received messages that all streams keep.
     pub(super) received: usize,
@@ -91,6 +97,7 @@ pub(super) struct Schedule {
     waiting: BTreeMap<u64, StreamId>,
     next_number: u64,
     pub(super) peers: Peers,
+    pub(super) paths: Paths,
 }
 
 impl Schedule {
@@ -104,6 +111,7 @@ impl Schedule {
             now: Instant::ZERO,
             timers: BTreeSet::new(),
             turns: Turns::default(),
+            paced: Turns::default(),
             events: VecDeque::new(),
             received: 0,
             sending: 0,
@@ -111,6 +119,7 @@ impl Schedule {
             waiting: BTreeMap::new(),
             next_number: 0,
             peers: Peers::default(),
+            paths: Paths::default(),
         }
     }
 
@@ -129,6 +138,15 @@ impl Schedule {
         let ready = transmit.is_some_and(|at| at <= self.now);
         if ready && slot.turn.is_none() {
             slot.turn = Some(self.turns.push(slot.connection.peer.sid, id, slot.sent));
+        }
+        let abandoned = core::mem::take(&mut slot.connection.abandoned);
+        if abandoned > 0
+            && let Some(path) = self.paths.get_mut(&slot.connection.peer.sid)
+        {
+            path.rate.on_forgotten(abandoned);
+        }
+        if slot.connection.wants_turn() && slot.paced.is_none() {
+            slot.paced = Some(self.paced.push(slot.connection.peer.sid, id, slot.sent_paced));
         }
         let timer = if slot.is_dead() {
             Some(self.now) // to be removed
@@ -199,13 +217,34 @@ impl Schedule {
 
     /// The next stream in turn that has something to send, and room for it.
     pub(super) fn next_ready(&self, room: impl Fn(StreamId) -> Room) -> Option<StreamId> {
-        self.turns.next(room)
+        let open = |peer: &Sid| self.paths.get(peer).is_some_and(|path| path.is_open(self.now));
+        self.turns.next(|_| true, &room).or_else(|| self.paced.next(open, &room))
     }
 
-    /// It is the turn of a stream. The caller settles it when it has sent.
-    pub(super) fn take_turn(&mut self, slot: &mut Slot, length: usize) {
-        if let Some(turn) = slot.turn.take() {
-            slot.sent = self.turns.take(slot.connection.peer.sid, turn) + length as u64;
+    /// When the next way opens on which streams wait, unless it is open.
+    pub(super) fn next_open(&self) -> Option<Instant> {
+        let paths = self.paced.peers().filter_map(|peer| self.paths.get(peer));
+        paths.filter_map(|path| path.opens_at()).filter(|at| *at > self.now).min()
+    }
+
+    /// Whether streams wait until the way to this peer is open.
+    pub(super) fn is_awaited(&self, peer: &Sid) -> bool {
+        self.paced.peers().any(|it| it == peer)
+    }
+
+    /// It is the turn of a stream, which sends then. Gives what it has sent in such turns, for the caller to add to and
+    /// to settle the stream.
+    pub(super) fn take_turn<'a>(&mut self, slot: &'a mut Slot) -> (&'a mut Connection, &'a mut u64) {
+        let Slot { connection, turn, paced, sent, sent_paced, .. } = slot;
+        let peer = connection.peer.sid;
+        if let Some(turn) = turn.take() {
+            *sent = self.turns.take(peer, turn);
+            (connection, sent)
+        } else if let Some(turn) = paced.take() {
+            *sent_paced = self.paced.take(peer, turn);
+            (connection, sent_paced)
+        } else {
+            (connection, sent)
         }
     }
 
@@ -236,6 +275,10 @@ impl Schedule {
         if let Some(turn) = slot.turn {
             self.turns.remove(slot.connection.peer.sid, turn);
         }
+        if let Some(turn) = slot.paced {
+            self.paced.remove(slot.connection.peer.sid, turn);
+        }
+        self.paths.leave(self.now, &slot.connection.peer.sid);
     }
 
     /// Brings the sums up to date.

@@ -5,6 +5,7 @@
 //! whose acknowledgment shows the state of the rest (tail loss probe, there, and RFC 9002 section 6.2).
 
 use super::ack_timer::ACK_DELAY;
+use super::paths::Path;
 use super::receive::MESSAGE_OVERHEAD;
 use super::send::{Acknowledged, Loss, Segment, SendBuffer};
 use crate::path::RoundTrip;
@@ -47,6 +48,8 @@ pub(super) struct Selective {
     pub(super) window: u16,
     /// When the latest packet of all that have arrived was sent.
     latest: Option<Instant>,
+    /// How long its way took.
+    latest_round_trip: Option<Duration>,
     /// The highest segment that has arrived.
     highest: Option<Seq>,
     /// When anything was last sent.
@@ -71,10 +74,11 @@ impl SendBuffer {
             received: 0,
             window: Acknowledgment::NO_LIMIT,
             latest: None,
+            latest_round_trip: None,
             highest: None,
             last_sent: last_sent.unwrap_or_default(),
             probes: 0,
-            reordering: 1,
+            reordering: 0,
             recovery_end: None,
             prompts: false,
         });
@@ -87,6 +91,7 @@ impl SendBuffer {
         now: Instant,
         report: &Acknowledgment,
         echo: Option<Echo>,
+        path: &mut Path,
     ) -> Acknowledged {
         let newest = self.newest();
         let Some(selective) = &mut self.selective else { return Acknowledged::default() };
@@ -96,7 +101,7 @@ impl SendBuffer {
         // One of a packet that was never sent tells nothing.
         let echo = echo.filter(|echo| echo.sent_at <= selective.last_sent);
         let sent_at = echo.map(|echo| echo.sent_at);
-        let mut arrived = Arrived { selective, sample: None, count: 0, spurious: false };
+        let mut arrived = Arrived { selective, path, sample: None, count: 0, spurious: false };
         let consumed = usize::try_from(report.consumed - self.base.previous()).unwrap_or(0);
         for segment in self.segments.drain(..consumed) {
             self.lost -= usize::from(segment.lost);
@@ -104,7 +109,7 @@ impl SendBuffer {
             if segment.received {
                 arrived.selective.received -= 1;
             } else {
-                arrived.note(now, segment.sent_at, segment.transmissions, sent_at);
+                arrived.note(now, &segment, sent_at);
             }
         }
         self.base = self.base + consumed as u32;
@@ -120,7 +125,8 @@ impl SendBuffer {
             let after = usize::try_from(end - self.base).unwrap_or(0).min(self.sent);
             for segment in self.segments.range_mut(first.min(after)..after) {
                 if !segment.received {
-                    arrived.note(now, segment.sent_at, segment.transmissions, sent_at);
+                    arrived.note(now, segment, sent_at);
+                    segment.on_its_way = None;
                     segment.received = true;
                     arrived.selective.received += 1;
                     self.lost -= usize::from(core::mem::take(&mut segment.lost));
@@ -130,20 +136,24 @@ impl SendBuffer {
                 }
             }
         }
-        let Arrived { count, sample, spurious, .. } = arrived;
+        let Arrived { selective, count, sample, spurious, path } = arrived;
         let highest = end.previous();
         selective.highest =
             Some(selective.highest.map_or(highest, |it| if it.is_before(highest) { highest } else { it }));
-        selective.latest = selective.latest.max(sent_at.or(sample.map(|sample| now - sample)));
+        let round_trip = echo.map_or(sample, |echo| Some((now - echo.sent_at).saturating_sub(echo.held)));
+        let arrived_at = sent_at.or(sample.map(|sample| now - sample));
+        if arrived_at > selective.latest {
+            (selective.latest, selective.latest_round_trip) = (arrived_at, round_trip);
+        }
         if count == 0 {
             return Acknowledged::default();
         }
         selective.probes = 0;
         if spurious {
-            selective.reordering = (selective.reordering * 2).min(MAX_REORDERING);
+            selective.reordering = (selective.reordering * 2).clamp(1, MAX_REORDERING);
         }
         self.timer_start = now;
-        let round_trip = echo.map_or(sample, |echo| Some((now - echo.sent_at).saturating_sub(echo.held)));
+        path.on_acknowledged(now, round_trip, echo.map_or(Duration::ZERO, |echo| echo.held));
         Acknowledged { count, round_trip, at_most: round_trip }
     }
 
@@ -157,12 +167,18 @@ impl SendBuffer {
         let sent = (0..).map(|index| self.base + index).zip(self.segments.iter().take(self.sent));
         let overtaken = sent.filter_map(|(seq, segment)| overtaking?.lost_at(seq, segment));
         let reordering = overtaken.min();
-        let probe = (self.lost == 0).then(|| selective.probe_at(self.timer_start, round_trip));
-        [reordering, probe].into_iter().flatten().min()
+        // What is lost leaves when the way is open: what is on its way may keep it closed.
+        let probe = selective.probe_at(self.timer_start, round_trip);
+        Some(reordering.map_or(probe, |at| at.min(probe)))
     }
 
     /// Marks what is taken for lost by `now`.
-    pub(super) fn on_reported_timeout(&mut self, now: Instant, round_trip: &RoundTrip) -> Loss {
+    pub(super) fn on_reported_timeout(
+        &mut self,
+        now: Instant,
+        round_trip: &RoundTrip,
+        path: &mut Path,
+    ) -> Loss {
         let newest = self.newest();
         let overtaking = self.selective.as_ref().and_then(|selective| selective.overtaking(round_trip));
         let mut last_lost = None;
@@ -174,6 +190,7 @@ impl SendBuffer {
                 segment.lost = true;
                 self.lost += 1;
                 last_lost = Some(seq);
+                segment.on_its_way.take().into_iter().for_each(|sent| path.rate.on_answered(sent, true));
             }
         }
         let in_flight = self.in_flight();
@@ -185,7 +202,7 @@ impl SendBuffer {
             selective.recovery_end = Some(newest);
             return Loss::Fast;
         }
-        if in_flight == 0 || self.lost > 0 || now < selective.probe_at(self.timer_start, round_trip) {
+        if in_flight == 0 || now < selective.probe_at(self.timer_start, round_trip) {
             return Loss::None;
         }
         selective.probes += 1;
@@ -196,6 +213,7 @@ impl SendBuffer {
         {
             segment.lost = true;
             self.lost += 1;
+            segment.on_its_way.take().into_iter().for_each(|sent| path.rate.on_forgotten(sent.bytes()));
         }
         if guilty { Loss::Timeout } else { Loss::None }
     }
@@ -209,7 +227,7 @@ impl Selective {
         Some(Overtaking {
             sent_at: self.latest?,
             highest: self.highest?,
-            patience: smoothed.max(minimum) + window,
+            patience: self.latest_round_trip.unwrap_or(smoothed) + window,
         })
     }
 
@@ -243,14 +261,17 @@ impl Overtaking {
 /// What a report brings.
 struct Arrived<'a> {
     selective: &'a mut Selective,
+    path: &'a mut Path,
     sample: Option<Duration>,
     count: usize,
     spurious: bool,
 }
 
 impl Arrived<'_> {
-    /// A segment has arrived that was last sent then.
-    fn note(&mut self, now: Instant, sent_at: Instant, transmissions: u32, echoed: Option<Instant>) {
+    /// A segment has arrived.
+    fn note(&mut self, now: Instant, segment: &Segment, echoed: Option<Instant>) {
+        let Segment { sent_at, transmissions, .. } = *segment;
+        segment.on_its_way.into_iter().for_each(|sent| self.path.rate.on_answered(sent, false));
         self.count += 1;
         if transmissions == 1 {
             let sample = now - sent_at;

@@ -41,27 +41,27 @@ fn of(at: u64) -> Option<Echo> {
 
 /// Handles the timers due by then and sends.
 fn timeout(buffer: &mut SendBuffer, round_trip: &RoundTrip, at: u64) -> (Loss, Vec<u32>) {
-    let loss = buffer.on_timeout(ms(at), round_trip);
+    let loss = buffer.on_timeout(ms(at), round_trip, &mut Path::new());
     (loss, send_all(buffer, at))
 }
 
 #[test]
-fn what_was_overtaken_is_lost_a_round_trip_and_a_reordering_window_after_it_was_sent() {
+fn what_was_overtaken_is_lost_as_long_as_nothing_is_known_to_be_reordered() {
     let (mut buffer, round_trip) = sent(8);
     // 0 is consumed, 1 and 4 are missing.
-    let acknowledged = buffer.on_report(ms(146), &report(1, &[(1, 2), (1, 2)]), of(105));
+    let acknowledged = buffer.on_report(ms(146), &report(1, &[(1, 2), (1, 2)]), of(105), &mut Path::new());
     let sample = Some(Duration::from_millis(40));
     assert_eq!(acknowledged, Acknowledged { count: 5, round_trip: sample, at_most: sample });
     assert_eq!(buffer.in_flight(), 3, "1, 4 and 7");
-    assert_eq!(buffer.timeout(&round_trip), Some(ms(101 + 40 + 10)));
-    assert_eq!(timeout(&mut buffer, &round_trip, 150), (Loss::None, Vec::new()));
-    assert_eq!(timeout(&mut buffer, &round_trip, 151), (Loss::Fast, Vec::from([1])));
-    assert_eq!(timeout(&mut buffer, &round_trip, 154), (Loss::None, Vec::from([4])), "of the same recovery");
+    assert_eq!(buffer.timeout(&round_trip), Some(ms(101 + 40 + 1)));
+    assert_eq!(timeout(&mut buffer, &round_trip, 141), (Loss::None, Vec::new()));
+    assert_eq!(timeout(&mut buffer, &round_trip, 142), (Loss::Fast, Vec::from([1])));
+    assert_eq!(timeout(&mut buffer, &round_trip, 145), (Loss::None, Vec::from([4])), "of the same recovery");
     // 1 arrives, and 4 was not overtaken since it was sent again.
-    buffer.on_report(ms(192), &report(4, &[(1, 3)]), of(151));
+    buffer.on_report(ms(183), &report(4, &[(1, 3)]), of(142), &mut Path::new());
     assert_eq!((buffer.base(), buffer.in_flight()), (Seq(4), 1));
-    assert_eq!(timeout(&mut buffer, &round_trip, 205), (Loss::None, Vec::new()));
-    buffer.on_report(ms(206), &report(8, &[]), of(154));
+    assert_eq!(timeout(&mut buffer, &round_trip, 190), (Loss::None, Vec::new()));
+    buffer.on_report(ms(191), &report(8, &[]), of(145), &mut Path::new());
     assert_eq!((buffer.len(), buffer.in_flight(), buffer.timeout(&round_trip)), (0, 0, None));
 }
 
@@ -70,21 +70,21 @@ fn a_segment_of_the_same_moment_is_overtaken_by_a_higher_one() {
     let (mut buffer, round_trip) = sent(0);
     (0..3).for_each(|_| buffer.push(Bytes::from_static(b"x")));
     assert_eq!(send_all(&mut buffer, 100), [0, 1, 2]);
-    buffer.on_report(ms(140), &report(0, &[(1, 1)]), of(100));
+    buffer.on_report(ms(140), &report(0, &[(1, 1)]), of(100), &mut Path::new());
     assert_eq!(timeout(&mut buffer, &round_trip, 150), (Loss::Fast, Vec::from([0])), "2 may follow");
 }
 
 #[test]
 fn a_report_takes_nothing_back_and_one_of_the_future_is_none() {
     let (mut buffer, _) = sent(8);
-    buffer.on_report(ms(146), &report(2, &[(1, 2)]), of(104));
+    buffer.on_report(ms(146), &report(2, &[(1, 2)]), of(104), &mut Path::new());
     let before = (buffer.base(), buffer.in_flight(), buffer.bytes());
     let older = [(report(0, &[]), of(100)), (report(1, &[(0, 1)]), None), (report(2, &[(2, 1)]), of(104))];
     for (old, echo) in older {
-        assert_eq!(buffer.on_report(ms(147), &old, echo), Acknowledged::default());
+        assert_eq!(buffer.on_report(ms(147), &old, echo, &mut Path::new()), Acknowledged::default());
     }
     for wrong in [report(9, &[]), report(2, &[(6, 1)]), report(0, &[(0, 9)])] {
-        assert_eq!(buffer.on_report(ms(147), &wrong, None), Acknowledged::default());
+        assert_eq!(buffer.on_report(ms(147), &wrong, None, &mut Path::new()), Acknowledged::default());
     }
     assert_eq!((buffer.base(), buffer.in_flight(), buffer.bytes()), before);
     assert_eq!(before.2, 4 + 6 * MESSAGE_OVERHEAD, "what has arrived is not kept");
@@ -93,7 +93,7 @@ fn a_report_takes_nothing_back_and_one_of_the_future_is_none() {
 #[test]
 fn an_echo_of_what_was_never_sent_tells_nothing() {
     let (mut buffer, round_trip) = sent(4);
-    let acknowledged = buffer.on_report(ms(144), &report(1, &[(1, 1)]), of(143));
+    let acknowledged = buffer.on_report(ms(144), &report(1, &[(1, 1)]), of(143), &mut Path::new());
     let sample = Some(Duration::from_millis(42));
     assert_eq!(acknowledged.round_trip, sample, "from the latest segment that arrived");
     assert_eq!(timeout(&mut buffer, &round_trip, 152), (Loss::Fast, Vec::from([1])), "3 was sent later");
@@ -104,11 +104,11 @@ fn the_window_of_the_peer_is_kept() {
     let (mut buffer, _) = sent(4);
     (0..9).for_each(|_| buffer.push(Bytes::from_static(b"x")));
     let of_window = |window, consumed, ranges: &[_]| Acknowledgment { window, ..report(consumed, ranges) };
-    buffer.on_report(ms(140), &of_window(6, 2, &[(0, 2)]), None);
+    buffer.on_report(ms(140), &of_window(6, 2, &[(0, 2)]), None, &mut Path::new());
     assert_eq!(send_all(&mut buffer, 140), [4, 5, 6, 7], "2 to 7 are kept");
-    buffer.on_report(ms(141), &of_window(9, 1, &[]), None);
+    buffer.on_report(ms(141), &of_window(9, 1, &[]), None, &mut Path::new());
     assert_eq!(buffer.readiness(1000), Readiness::Idle, "an older report");
-    buffer.on_report(ms(142), &of_window(7, 2, &[(0, 2)]), None);
+    buffer.on_report(ms(142), &of_window(7, 2, &[(0, 2)]), None, &mut Path::new());
     assert_eq!(send_all(&mut buffer, 142), [8]);
 }
 
@@ -118,7 +118,7 @@ fn silence_is_answered_by_probes_that_ask_for_an_answer() {
     // The last was sent at 102; the round trip, its variation and the delay of acknowledgments.
     let first = 102 + 40 + 1 + 5;
     assert_eq!(buffer.timeout(&round_trip), Some(ms(first)));
-    assert_eq!(buffer.on_timeout(ms(first), &round_trip), Loss::None);
+    assert_eq!(buffer.on_timeout(ms(first), &round_trip, &mut Path::new()), Loss::None);
     let probe = buffer.next(ms(first)).unwrap();
     assert_eq!((probe.seq, probe.prompt, probe.retransmission), (Seq(0), true, true));
     let mut at = first;
@@ -133,20 +133,20 @@ fn silence_is_answered_by_probes_that_ask_for_an_answer() {
     assert_eq!(losses[0], Loss::None, "one more may have been lost by chance");
     assert_eq!(losses[1..], [Loss::Timeout; 6]);
     // The probe has arrived: what was sent before it has not.
-    buffer.on_report(ms(at + 41), &report(1, &[]), of(at));
+    buffer.on_report(ms(at + 41), &report(1, &[]), of(at), &mut Path::new());
     assert_eq!(timeout(&mut buffer, &round_trip, at + 41), (Loss::Fast, Vec::from([1, 2])));
 }
 
 #[test]
 fn a_retransmission_in_vain_makes_patient() {
     let (mut buffer, round_trip) = sent(4);
-    buffer.on_report(ms(144), &report(0, &[(1, 3)]), of(103));
+    buffer.on_report(ms(144), &report(0, &[(1, 3)]), of(103), &mut Path::new());
     assert_eq!(timeout(&mut buffer, &round_trip, 150), (Loss::Fast, Vec::from([0])));
-    buffer.on_report(ms(153), &report(4, &[]), of(100));
+    buffer.on_report(ms(153), &report(4, &[]), of(100), &mut Path::new());
     for n in 0..4 {
         buffer.push(Bytes::from_static(b"x"));
         assert_eq!(send_all(&mut buffer, 200 + n), [4 + n as u32]);
     }
-    buffer.on_report(ms(244), &report(4, &[(1, 3)]), of(203));
-    assert_eq!(buffer.timeout(&round_trip), Some(ms(200 + 40 + 20)), "twice the window");
+    buffer.on_report(ms(244), &report(4, &[(1, 3)]), of(203), &mut Path::new());
+    assert_eq!(buffer.timeout(&round_trip), Some(ms(200 + 40 + 10)), "a quarter of a round trip");
 }

@@ -12,9 +12,10 @@
 
 use super::MAX_MESSAGE;
 use super::ack_timer::ACK_DELAY;
+use super::paths::Path;
 use super::receive::MESSAGE_OVERHEAD;
 use super::selective::Selective;
-use crate::path::RoundTrip;
+use crate::path::{RoundTrip, Sent};
 use crate::wire::extended::Acknowledgment;
 use crate::{Instant, Seq};
 use alloc::collections::VecDeque;
@@ -30,6 +31,8 @@ const MAX_LOST_AGAIN: u32 = 6;
 
 /// Messages that a stream may queue even when the memory that all streams share is used up.
 const GUARANTEED: usize = 8;
+/// Messages that may wait to be sent: what is more urgent does not come behind more than these.
+const MAX_UNSENT: usize = 64;
 
 /// Bytes that a buffer with this window keeps at most, without those that count as memory of all streams.
 pub(super) fn max_bytes(window: usize) -> usize {
@@ -47,6 +50,8 @@ pub(super) struct Segment {
     pub(super) lost: bool,
     /// The peer has reported it.
     pub(super) received: bool,
+    /// What the way is told of its fate.
+    pub(super) on_its_way: Option<Sent>,
 }
 
 /// What happens after loss until everything that was on its way then is acknowledged.
@@ -157,6 +162,16 @@ impl SendBuffer {
         Self { base, ..Self::new() }
     }
 
+    /// Whether the peer reports what has arrived.
+    pub(crate) const fn has_reports(&self) -> bool {
+        self.selective.is_some()
+    }
+
+    /// Whether the next segment is a probe, which does not wait for what else is on its way.
+    pub(crate) fn is_probing(&self) -> bool {
+        self.lost > 0 && self.selective.as_ref().is_some_and(|selective| selective.prompts)
+    }
+
     /// Segments queued or unacknowledged.
     pub(crate) fn len(&self) -> usize {
         self.segments.len()
@@ -172,7 +187,8 @@ impl SendBuffer {
     pub(crate) fn capacity(&self, window: usize, memory: usize) -> usize {
         let guaranteed = GUARANTEED.saturating_sub(self.len());
         let affordable = memory / (MAX_MESSAGE + MESSAGE_OVERHEAD);
-        window.saturating_sub(self.len()).min(affordable.max(guaranteed))
+        let queue = MAX_UNSENT.saturating_sub(self.unsent());
+        window.saturating_sub(self.len()).min(queue).min(affordable.max(guaranteed))
     }
 
     /// Segments that have never been sent.
@@ -283,9 +299,9 @@ impl SendBuffer {
     }
 
     /// Marks what is taken for lost by `now`.
-    pub(crate) fn on_timeout(&mut self, now: Instant, round_trip: &RoundTrip) -> Loss {
+    pub(crate) fn on_timeout(&mut self, now: Instant, round_trip: &RoundTrip, path: &mut Path) -> Loss {
         if self.selective.is_some() {
-            return self.on_reported_timeout(now, round_trip);
+            return self.on_reported_timeout(now, round_trip, path);
         }
         let Some(first) = self.segments.front().filter(|first| self.sent > 0 && !first.lost) else {
             return Loss::None;
@@ -357,6 +373,19 @@ impl SendBuffer {
         Some(Outgoing { prompt, seq, payload: &segment.payload, shutdown: segment.shutdown, retransmission })
     }
 
+    /// The segment `seq`, which has just been sent, takes place on the way to the peer.
+    pub(crate) fn note_sent(&mut self, seq: Seq, sent: Sent) {
+        let index = usize::try_from(seq - self.base).ok();
+        if let Some(segment) = index.and_then(|index| self.segments.get_mut(index)) {
+            segment.on_its_way = Some(sent);
+        }
+    }
+
+    /// Bytes that the way to the peer has been told of, and not yet of their fate.
+    pub(crate) fn bytes_on_their_way(&self) -> u64 {
+        self.segments.iter().filter_map(|segment| segment.on_its_way).map(|sent| sent.bytes()).sum()
+    }
+
     /// The newest segment that was sent.
     pub(crate) fn newest(&self) -> Seq {
         (self.base + self.sent as u32).previous()
@@ -390,6 +419,7 @@ impl SendBuffer {
             transmissions: 0,
             lost: false,
             received: false,
+            on_its_way: None,
         });
     }
 

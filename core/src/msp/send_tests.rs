@@ -43,7 +43,7 @@ fn send_all(buffer: &mut SendBuffer, at: u64) -> Vec<u32> {
 
 /// Handles the timers due by then and sends.
 fn timeout(buffer: &mut SendBuffer, round_trip: &RoundTrip, at: u64) -> Vec<u32> {
-    buffer.on_timeout(ms(at), round_trip);
+    buffer.on_timeout(ms(at), round_trip, &mut Path::new());
     send_all(buffer, at)
 }
 
@@ -126,7 +126,7 @@ fn a_loss_after_the_repair_of_a_timeout_is_another_one() {
     (0..2).for_each(|_| buffer.push(Bytes::from_static(b"x")));
     assert_eq!(send_all(&mut buffer, 400), [4, 5]);
     repeat(&mut buffer, &round_trip, 450, Seq(3), 1);
-    assert_eq!(buffer.on_timeout(ms(500), &round_trip), Loss::Fast);
+    assert_eq!(buffer.on_timeout(ms(500), &round_trip, &mut Path::new()), Loss::Fast);
 }
 
 #[test]
@@ -170,13 +170,13 @@ fn the_timer_runs_from_the_last_progress() {
     let (mut buffer, round_trip) = (SendBuffer::new(), RoundTrip::new());
     buffer.push(Bytes::from_static(b"x"));
     assert_eq!(buffer.timeout(&round_trip), None, "nothing was sent");
-    assert_eq!(buffer.on_timeout(ms(5000), &round_trip), Loss::None);
+    assert_eq!(buffer.on_timeout(ms(5000), &round_trip, &mut Path::new()), Loss::None);
 
     let (mut buffer, round_trip) = sent(2);
     buffer.push(Bytes::from_static(b"x"));
     assert_eq!(send_all(&mut buffer, 200), [2]);
     assert_eq!(buffer.timeout(&round_trip), Some(ms(300)), "sending more does not put it off");
-    assert_eq!(buffer.on_timeout(ms(300), &round_trip), Loss::Timeout);
+    assert_eq!(buffer.on_timeout(ms(300), &round_trip, &mut Path::new()), Loss::Timeout);
     assert_eq!(buffer.timeout(&round_trip), None, "0 is known to be lost");
     assert_eq!(send_all(&mut buffer, 350), [0]);
     assert_eq!(buffer.timeout(&round_trip), Some(ms(550)));
@@ -192,7 +192,7 @@ fn the_window_limits_what_is_new_but_not_what_is_lost() {
     buffer.push(Bytes::from_static(b"x"));
     let readiness = [3, 4, 5].map(|window| buffer.readiness(window));
     assert_eq!(readiness, [Readiness::Limited, Readiness::Limited, Readiness::Ready]);
-    buffer.on_timeout(ms(300), &round_trip);
+    buffer.on_timeout(ms(300), &round_trip, &mut Path::new());
     assert_eq!(buffer.readiness(0), Readiness::Ready);
 }
 
@@ -201,18 +201,18 @@ fn a_recovery_reports_one_loss() {
     let (mut buffer, round_trip) = sent(8);
     buffer.on_ack(ms(150), Seq(0), true, &round_trip);
     repeat(&mut buffer, &round_trip, 151, Seq(0), 3);
-    assert_eq!(buffer.on_timeout(ms(200), &round_trip), Loss::Fast);
+    assert_eq!(buffer.on_timeout(ms(200), &round_trip, &mut Path::new()), Loss::Fast);
     assert_eq!(send_all(&mut buffer, 200), [1]);
     buffer.on_ack(ms(250), Seq(3), true, &round_trip);
-    assert_eq!(buffer.on_timeout(ms(250), &round_trip), Loss::None);
+    assert_eq!(buffer.on_timeout(ms(250), &round_trip, &mut Path::new()), Loss::None);
     assert_eq!(send_all(&mut buffer, 250), [4], "lost in the same round trip");
     buffer.on_ack(ms(300), Seq(7), true, &round_trip);
     (0..2).for_each(|_| buffer.push(Bytes::from_static(b"x")));
     assert_eq!(send_all(&mut buffer, 400), [8, 9]);
     assert_eq!(buffer.timeout(&round_trip), Some(ms(500 + 100)), "no loss is known any more");
     repeat(&mut buffer, &round_trip, 450, Seq(7), 1);
-    assert_eq!(buffer.on_timeout(ms(499), &round_trip), Loss::None);
-    assert_eq!(buffer.on_timeout(ms(500), &round_trip), Loss::Fast);
+    assert_eq!(buffer.on_timeout(ms(499), &round_trip, &mut Path::new()), Loss::None);
+    assert_eq!(buffer.on_timeout(ms(500), &round_trip, &mut Path::new()), Loss::Fast);
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn what_is_lost_again_while_others_arrive_is_blamed_on_the_link_five_times() {
     let (mut buffer, round_trip) = sent(4);
     repeat(&mut buffer, &round_trip, 150, NOTHING, 1);
     let losses = (1..8).map(|n| {
-        let loss = buffer.on_timeout(ms(100 + 200 * n), &round_trip);
+        let loss = buffer.on_timeout(ms(100 + 200 * n), &round_trip, &mut Path::new());
         assert_eq!(send_all(&mut buffer, 100 + 200 * n), [0]);
         loss
     });
@@ -229,7 +229,11 @@ fn what_is_lost_again_while_others_arrive_is_blamed_on_the_link_five_times() {
 
     let (mut buffer, round_trip) = sent(4);
     buffer.on_ack(ms(150), NOTHING, false, &round_trip);
-    assert_eq!(buffer.on_timeout(ms(300), &round_trip), Loss::Timeout, "nothing shows that others arrive");
+    assert_eq!(
+        buffer.on_timeout(ms(300), &round_trip, &mut Path::new()),
+        Loss::Timeout,
+        "nothing shows that others arrive"
+    );
 }
 
 #[test]
@@ -321,9 +325,9 @@ fn losses_behind_one_that_the_timer_found_belong_to_it() {
     buffer.on_ack(ms(150), Seq(0), true, &round_trip);
     buffer.on_ack(ms(151), Seq(0), true, &round_trip);
     let late = ms(150) + round_trip.timeout();
-    assert_eq!(buffer.on_timeout(late, &round_trip), Loss::Fast, "others arrive");
+    assert_eq!(buffer.on_timeout(late, &round_trip, &mut Path::new()), Loss::Fast, "others arrive");
     send_all(&mut buffer, 400);
     buffer.on_ack(ms(450), Seq(1), true, &round_trip);
-    assert_eq!(buffer.on_timeout(ms(450), &round_trip), Loss::None, "2 was lost with it");
+    assert_eq!(buffer.on_timeout(ms(450), &round_trip, &mut Path::new()), Loss::None, "2 was lost with it");
     assert_eq!(send_all(&mut buffer, 450), [2]);
 }

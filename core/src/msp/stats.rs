@@ -8,7 +8,8 @@ use core::time::Duration;
 pub struct Stats {
     /// Smoothed round-trip time, `None` before the first sample.
     pub round_trip: Option<Duration>,
-    /// Segments that may be on their way at once.
+    /// Segments that may be on their way at once; with a peer that tells what has arrived, full ones of all streams
+    /// to it together.
     pub congestion_window: usize,
     /// Data segments sent, retransmissions included.
     pub sent: u64,

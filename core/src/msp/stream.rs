@@ -141,7 +141,8 @@ impl<'a> Stream<'a> {
     /// Figures about it.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.slot.connection.stats()
+        let connection = &self.slot.connection;
+        connection.stats(self.schedule.paths.get(&connection.peer.sid))
     }
 
     fn settle(&mut self, now: Instant) {

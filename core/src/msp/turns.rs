@@ -67,9 +67,19 @@ impl Turns {
         turn.0
     }
 
-    /// The first stream that finds room. It is asked for once for each peer, as long as ports make no difference.
-    pub(super) fn next(&self, room: impl Fn(StreamId) -> Room) -> Option<StreamId> {
-        for (first, peer) in &self.first {
+    /// Peers to which something is to be sent.
+    pub(super) fn peers(&self) -> impl Iterator<Item = &Sid> {
+        self.first.iter().map(|(_, peer)| peer)
+    }
+
+    /// The first stream that finds room, of those to peers for which `open` holds. It is asked for once for each peer,
+    /// as long as ports make no difference.
+    pub(super) fn next(
+        &self,
+        open: impl Fn(&Sid) -> bool,
+        room: impl Fn(StreamId) -> Room,
+    ) -> Option<StreamId> {
+        for (first, peer) in self.first.iter().filter(|(_, peer)| open(peer)) {
             for (_, Turn(_, id)) in self.turns.range((*peer, *first)..).take_while(|(sid, _)| sid == peer) {
                 match room(*id) {
                     Room::Free => return Some(*id),
@@ -112,7 +122,7 @@ mod tests {
             (0..).zip(lengths).map(|(n, _)| turns.push(peer(1), StreamId(n), 0)).collect();
         let mut served = Vec::new();
         for _ in 0..count {
-            let id = turns.next(|_| Room::Free).unwrap();
+            let id = turns.next(|_| true, |_| Room::Free).unwrap();
             let sent = turns.take(peer(1), line[id.0 as usize]) + lengths[id.0 as usize];
             line[id.0 as usize] = turns.push(peer(1), id, sent);
             served.push(id.0);
@@ -138,7 +148,7 @@ mod tests {
         let (mut ahead, mut sent) = (0_u64, 0);
         loop {
             let thin = turns.push(peer(1), StreamId(1), sent);
-            if turns.next(|_| Room::Free) != Some(StreamId(1)) {
+            if turns.next(|_| true, |_| Room::Free) != Some(StreamId(1)) {
                 break;
             }
             sent = turns.take(peer(1), thin) + 1000;
@@ -158,8 +168,8 @@ mod tests {
             asked.set(asked.get() + 1);
             if id.0.is_multiple_of(2) || id.0 < 5 { full } else { Room::Free }
         };
-        assert_eq!(turns.next(|id| room(id, Room::NoneToPeer)), None);
+        assert_eq!(turns.next(|_| true, |id| room(id, Room::NoneToPeer)), None);
         assert_eq!(asked.take(), 2);
-        assert_eq!(turns.next(|id| room(id, Room::NoneFromPort)), Some(StreamId(5)));
+        assert_eq!(turns.next(|_| true, |id| room(id, Room::NoneFromPort)), Some(StreamId(5)));
     }
 }

@@ -16,7 +16,7 @@ const MAX_BACK_OFF: Duration = Duration::from_millis(1500);
 const MINIMUM_LIFE: Duration = Duration::from_secs(10);
 
 /// What has been learned about the time from a packet to its acknowledgment.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct RoundTrip {
     smoothed: Option<Duration>,
     variation: Duration,

@@ -67,6 +67,6 @@ mod tests {
         let bytes = text.lines().skip(1).filter_map(|line| line.split(' ').nth(1)?.parse().ok());
         let bytes: alloc::vec::Vec<u64> = bytes.collect();
         assert_eq!(bytes.len(), 8, "{text}");
-        assert!(bytes[0] == 0 && bytes[7] > 0, "{text}");
+        assert!(bytes[0] == 0 && bytes.iter().any(|bytes| *bytes > 0), "{text}");
     }
 }

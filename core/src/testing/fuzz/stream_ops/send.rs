@@ -5,6 +5,7 @@
 //! RFC 6298 does.
 
 use super::Input;
+use crate::msp::paths::Path;
 use crate::msp::send::{Acknowledged, Loss, Readiness, SendBuffer};
 use crate::path::RoundTrip;
 use crate::{Instant, Seq};
@@ -198,7 +199,7 @@ impl Sender {
     fn timeout(&mut self) {
         let Self { buffer, model, now, round_trip } = self;
         let at = buffer.timeout(round_trip);
-        let loss = buffer.on_timeout(*now, round_trip);
+        let loss = buffer.on_timeout(*now, round_trip, &mut Path::new());
         if at.is_none_or(|at| *now < at) {
             assert_eq!((loss, buffer.timeout(round_trip)), (Loss::None, at));
             return;

@@ -1,0 +1,349 @@
+//! How fast a path takes packets: its delivery rate and its shortest round trip, and from these when the next
+//! packet may leave and how much may be on its way.
+//!
+//! This is the model of BBR (draft-ietf-ccwg-bbr) with one change. What a radio loses has used its time on the air,
+//! so it counts as taken, as long as round trips show no queue that could have overflowed: the rate is what the
+//! path can be given, not what comes out of it. Taking the latter, a sender slows down with every lost packet.
+
+use crate::Instant;
+use core::time::Duration;
+
+/// Gains in percent: of the pace and of the window while the rate is being found; that of the pace just doubles
+/// what is sent in each round.
+const STARTUP: u64 = 277;
+/// Of the pace while the queue that this has left drains.
+const DRAIN: u64 = 35;
+/// Of the pace in turns of a round trip: a little more than the path took, then less, then the same.
+const CYCLE: [u64; 8] = [125, 75, 100, 100, 100, 100, 100, 100];
+/// Of the window: acknowledgments come late and in groups.
+const WINDOW: u64 = 200;
+/// The pace stays this much below the rate, so that no queue is left in the long run.
+const MARGIN: u64 = 99;
+/// The path is full when the rate has not grown by a quarter for so many rounds.
+const FULL_ROUNDS: u8 = 3;
+/// Rounds whose rates are remembered, and those while there is a queue: the path may have become slower.
+const ROUNDS: usize = 10;
+const ROUNDS_QUEUEING: usize = 3;
+/// No path is taken for slower, in bytes a second.
+const MIN_RATE: u64 = 1200;
+/// Bytes that may be on their way beyond the window: one group of packets that are acknowledged together.
+const GROUP: u64 = 16 * 1200;
+/// What leaves at once takes this long at the pace, or is this many bytes.
+const BURST: Duration = Duration::from_millis(1);
+const BURST_BYTES: u64 = 4 * 1200;
+/// A shorter queue is not seen through delayed acknowledgments.
+const MIN_QUEUE_DELAY: Duration = Duration::from_millis(2);
+/// The share of lost packets is of the latest so many, and in parts of a million.
+const LOSS_PACKETS: u32 = 128;
+const MILLION: u32 = 1_000_000;
+/// No more than this, in percent, is thought to be taken than what arrives and what is lost on a calm path together.
+const SLACK: u64 = 125;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The rate is being found. It was `rate`, of what arrives, when it last grew by a quarter, `rounds` ago.
+    Startup { rate: u64, rounds: u8 },
+    /// The queue that is left from that drains.
+    Drain,
+    /// The rate is known; the place in [`CYCLE`], since when, and the rate then.
+    Cruise { place: usize, since: Instant, rate: u64 },
+}
+
+/// What is remembered of a packet on its way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    at: Instant,
+    bytes: u64,
+    /// What had been sent then, it included.
+    total: u64,
+    /// What had arrived of it then.
+    delivered: u64,
+    /// How much of it the path had taken then, when it last had, and when that had been sent.
+    taken: u64,
+    taken_at: Instant,
+    taken_sent: Instant,
+    /// The sender had no more to send.
+    limited: bool,
+    /// The path was given less than it takes.
+    calm: bool,
+}
+
+impl Sent {
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// The model.
+#[derive(Debug)]
+pub(crate) struct Rate {
+    phase: Phase,
+    /// The rates of the latest rounds, in bytes a second, the current one first.
+    rounds: [u64; ROUNDS],
+    /// A round ends when what was sent since its begin is acknowledged.
+    round_end: u64,
+    round_minimum: Option<Duration>,
+    /// The best rate in this round, if the sender had no more to send, too, and the best of what arrived.
+    round_rate: u64,
+    round_delivered: u64,
+    latest: Option<Duration>,
+    /// Round trips of the last round say that there is a queue.
+    queueing: bool,
+    /// Bytes that were sent, and those of them up to the newest packet that has arrived: what was lost on the way
+    /// had its time there, too.
+    total: u64,
+    delivered: u64,
+    taken: u64,
+    taken_at: Instant,
+    taken_sent: Instant,
+    in_flight: u64,
+    /// The sender had no more to send when this much was not yet taken.
+    limited_until: u64,
+    /// The newest packet of the acknowledgment that is being read.
+    newest: Option<Sent>,
+    minimum: Duration,
+    calm_loss: Loss,
+    /// When all that was sent would have left at the pace, and until when nothing may.
+    drained: Instant,
+    paused_until: Instant,
+}
+
+impl Rate {
+    pub(crate) const fn new() -> Self {
+        Self {
+            phase: Phase::Startup { rate: 0, rounds: 0 },
+            rounds: [0; ROUNDS],
+            round_end: 0,
+            round_minimum: None,
+            round_rate: 0,
+            round_delivered: 0,
+            latest: None,
+            queueing: false,
+            total: 0,
+            delivered: 0,
+            taken: 0,
+            taken_at: Instant::ZERO,
+            taken_sent: Instant::ZERO,
+            in_flight: 0,
+            limited_until: 0,
+            newest: None,
+            minimum: Duration::MAX,
+            calm_loss: Loss::NONE,
+            drained: Instant::ZERO,
+            paused_until: Instant::ZERO,
+        }
+    }
+
+    /// When the next packet may leave.
+    pub(crate) const fn next(&self) -> Instant {
+        self.paused_until
+    }
+
+    /// Whether more may be on its way than is now.
+    pub(crate) fn has_window(&self) -> bool {
+        self.in_flight < self.window()
+    }
+
+    /// A packet leaves; `more` says that there is another one to send.
+    pub(crate) fn on_sent(&mut self, now: Instant, bytes: usize, more: bool) -> Sent {
+        let bytes = bytes as u64;
+        if self.in_flight == 0 {
+            (self.taken, self.taken_at, self.taken_sent) = (self.total, now, now);
+        }
+        self.in_flight += bytes;
+        self.total += bytes;
+        let pace = self.pace();
+        if pace > 0 {
+            let time = |bytes: u64| Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / pace);
+            self.drained = self.drained.max(now) + time(bytes);
+            let burst = BURST.max(time(BURST_BYTES));
+            if self.drained > now + burst {
+                self.paused_until = self.drained - burst / 2;
+            }
+        }
+        if !more {
+            self.limited_until = self.total;
+        }
+        let Self { total, delivered, taken, taken_at, taken_sent, .. } = *self;
+        Sent {
+            at: now,
+            bytes,
+            total,
+            delivered,
+            taken,
+            taken_at,
+            taken_sent,
+            limited: taken < self.limited_until,
+            calm: self.is_calm(),
+        }
+    }
+
+    /// A packet has arrived, or was lost.
+    pub(crate) fn on_answered(&mut self, sent: Sent, lost: bool) {
+        self.in_flight = self.in_flight.saturating_sub(sent.bytes);
+        if !lost {
+            self.delivered += sent.bytes;
+        }
+        if sent.calm {
+            self.calm_loss.note(lost);
+        }
+        if !lost && self.newest.is_none_or(|newest| newest.total < sent.total) {
+            self.newest = Some(sent);
+        }
+    }
+
+    /// Nobody wants to know what became of packets with so many bytes.
+    pub(crate) const fn on_forgotten(&mut self, bytes: u64) {
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+    }
+
+    /// An acknowledgment was read; the newest packet that it tells of arrived at `at` but for the way back and took
+    /// `round_trip`; the least on this path is `minimum`.
+    pub(crate) fn on_acknowledged(&mut self, at: Instant, round_trip: Option<Duration>, minimum: Duration) {
+        self.minimum = minimum;
+        if let Some(sample) = round_trip {
+            self.latest = Some(sample);
+            self.round_minimum = Some(self.round_minimum.map_or(sample, |least| least.min(sample)));
+        }
+        let Some(newest) = self.newest.take().filter(|newest| newest.total > self.taken) else { return };
+        let interval = (at - newest.taken_at).max(newest.at - newest.taken_sent);
+        if interval >= minimum && !interval.is_zero() {
+            let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+            let rate = |bytes: u64| bytes.saturating_mul(1_000_000_000) / nanos;
+            let delivered = rate(self.delivered - newest.delivered);
+            self.round_delivered = self.round_delivered.max(delivered);
+            // What a full queue does not take has used no time. One that is too short to be seen shows only in that
+            // less arrives than of a calm path.
+            let slack = if round_trip.is_some_and(|it| self.is_queue(it)) { 100 } else { SLACK };
+            let passes = u64::from(MILLION - self.calm_loss.share).max(1);
+            let rate = rate(newest.total - newest.taken)
+                .min(delivered.saturating_mul(u64::from(MILLION)) / passes * slack / 100);
+            self.round_rate = self.round_rate.max(rate);
+            if !newest.limited || rate > self.rate() {
+                self.rounds[0] = self.rounds[0].max(rate);
+            }
+        }
+        (self.taken, self.taken_at, self.taken_sent) = (newest.total, at, newest.at);
+        let new_round = newest.total > self.round_end;
+        if new_round {
+            self.round_end = self.total;
+            self.queueing = self.round_minimum.take().is_some_and(|least| self.is_queue(least));
+        }
+        // Whether the path was used in this round, so that it has shown what it takes.
+        let used = !newest.limited || self.round_rate >= self.rate() / 8 * 7;
+        self.advance(at, new_round, used);
+        if new_round {
+            (self.round_rate, self.round_delivered) = (0, 0);
+        }
+        if new_round && self.rounds[0] > 0 {
+            self.rounds.rotate_right(1);
+            self.rounds[0] = 0;
+        }
+    }
+
+    /// Bytes a second that the path takes.
+    fn rate(&self) -> u64 {
+        let count = if self.queueing { ROUNDS_QUEUEING } else { ROUNDS };
+        self.rounds[..count].iter().copied().max().unwrap_or(0)
+    }
+
+    /// Bytes that may leave in a second, 0 for any number.
+    fn pace(&self) -> u64 {
+        let (least, gain) = match self.phase {
+            // A sender that has had little to send has learned little.
+            Phase::Startup { .. } => (GROUP * 1_000_000 / self.micros().max(1), STARTUP),
+            Phase::Drain => (MIN_RATE, DRAIN),
+            Phase::Cruise { place: 0 | 1, .. } if self.queueing => (MIN_RATE, 90),
+            Phase::Cruise { place, .. } => (MIN_RATE, CYCLE[place] * MARGIN / 100),
+        };
+        if self.rate() == 0 { 0 } else { self.rate().max(least) * gain / 100 }
+    }
+
+    /// Bytes that may be on their way.
+    pub(crate) fn window(&self) -> u64 {
+        let gain = if matches!(self.phase, Phase::Startup { .. }) { STARTUP } else { WINDOW };
+        let group = match self.rate() {
+            0 => 2 * GROUP,
+            rate => (rate / 200).clamp(4 * 1200, GROUP),
+        };
+        self.product() * gain / 100 + group
+    }
+
+    /// Bytes on the way when the path is full and there is no queue.
+    fn product(&self) -> u64 {
+        self.rate().saturating_mul(self.micros()) / 1_000_000
+    }
+
+    fn micros(&self) -> u64 {
+        u64::try_from(self.minimum.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn is_calm(&self) -> bool {
+        match self.phase {
+            Phase::Startup { .. } | Phase::Drain => false,
+            Phase::Cruise { place, .. } => CYCLE[place] < 100 && !self.queueing,
+        }
+    }
+
+    fn is_queue(&self, round_trip: Duration) -> bool {
+        round_trip > self.minimum + (self.minimum / 2).max(MIN_QUEUE_DELAY)
+    }
+
+    fn advance(&mut self, now: Instant, new_round: bool, used: bool) {
+        match self.phase {
+            Phase::Startup { rate, rounds } if new_round => {
+                let grown = self.round_delivered >= rate + rate / 4;
+                let rounds = if grown { 0 } else { rounds + u8::from(used) };
+                self.phase = if rounds >= FULL_ROUNDS || (self.queueing && self.in_flight >= GROUP / 2) {
+                    Phase::Drain
+                } else {
+                    Phase::Startup { rate: if grown { self.round_delivered } else { rate }, rounds }
+                };
+            }
+            Phase::Startup { .. } => {}
+            Phase::Drain => {
+                if self.in_flight <= self.product() + GROUP / 2 {
+                    self.phase = Phase::Cruise { place: 1, since: now, rate: u64::MAX / 2 };
+                }
+            }
+            Phase::Cruise { .. }
+                if new_round && self.queueing && self.rounds[0] > 0 && self.rounds[0] * 2 < self.rate() =>
+            {
+                self.rounds = [self.rounds[0]; ROUNDS];
+                self.phase = Phase::Drain;
+            }
+            Phase::Cruise { place, since, rate } => {
+                let over = now - since >= self.minimum;
+                let drained = CYCLE[place] < 100 && self.in_flight <= self.product();
+                let current = self.rate();
+                if matches!(place, 1..=3) && !self.queueing && current > rate.saturating_add(rate / 8) {
+                    self.phase = Phase::Startup { rate: self.round_delivered, rounds: 0 };
+                } else if over || drained {
+                    let rate = if place < 3 { rate } else { current };
+                    self.phase = Phase::Cruise { place: (place + 1) % CYCLE.len(), since: now, rate };
+                }
+            }
+        }
+    }
+}
+
+/// The share of packets that were lost lately, in parts of a million.
+#[derive(Debug)]
+struct Loss {
+    share: u32,
+    packets: u32,
+}
+
+impl Loss {
+    const NONE: Self = Self { share: 0, packets: 0 };
+
+    fn note(&mut self, lost: bool) {
+        self.packets = (self.packets + 1).min(LOSS_PACKETS);
+        let rest = self.share - self.share / self.packets;
+        self.share = rest + if lost { MILLION / self.packets } else { 0 };
+    }
+}
+
+#[cfg(test)]
+#[path = "rate_tests.rs"]
+mod tests;

@@ -1,0 +1,164 @@
+use super::*;
+use alloc::collections::VecDeque;
+
+const PACKET: usize = 1200;
+const SECOND: Duration = Duration::from_secs(1);
+const ROUND_TRIP: Duration = Duration::from_millis(40);
+
+/// A path with a queue before it, and a sender that always has more to send.
+struct Path {
+    model: Rate,
+    now: Instant,
+    /// Bytes a second, and in the queue.
+    rate: u64,
+    queue: u64,
+    /// Of ten packets, so many are lost.
+    losses: u64,
+    busy_until: Instant,
+    /// When the sender learns what became of each packet.
+    answers: VecDeque<(Instant, Sent, bool)>,
+    count: u64,
+}
+
+/// What happened in some time: bytes that were sent, packets that found the queue full, and the mean wait.
+struct Seen {
+    sent: u64,
+    overflowed: u64,
+    wait: Duration,
+}
+
+impl Path {
+    fn new(rate: u64, queue: u64, losses: u64) -> Self {
+        let now = Instant::from_millis(10_000);
+        let (model, answers) = (Rate::new(), VecDeque::new());
+        Self { model, now, rate, queue, losses, busy_until: now, answers, count: 0 }
+    }
+
+    /// Sends one packet. Gives how long it waits; `None` if the queue is full.
+    fn send(&mut self, more: bool) -> Option<Duration> {
+        self.count += 1;
+        let sent = self.model.on_sent(self.now, PACKET, more);
+        let wait = self.busy_until - self.now;
+        let is_full = wait.as_micros() as u64 * self.rate / 1_000_000 + PACKET as u64 > self.queue;
+        if !is_full {
+            let time = Duration::from_micros(PACKET as u64 * 1_000_000 / self.rate);
+            self.busy_until = self.busy_until.max(self.now) + time;
+        }
+        let lost = is_full || self.count * 7 % 10 < self.losses;
+        self.answers.push_back((self.busy_until + ROUND_TRIP, sent, lost));
+        (!is_full).then_some(wait)
+    }
+
+    fn answer(&mut self) {
+        let Some((at, sent, lost)) = self.answers.pop_front() else { return };
+        self.now = at;
+        self.model.on_answered(sent, lost);
+        if !lost {
+            self.model.on_acknowledged(at, Some(at - sent.at), ROUND_TRIP);
+        }
+    }
+
+    fn run(&mut self, length: Duration) -> Seen {
+        let end = self.now + length;
+        let (mut seen, mut passed) = (Seen { sent: 0, overflowed: 0, wait: Duration::ZERO }, 0);
+        while seen.sent < 10 * self.rate * length.as_secs() {
+            let next = self.model.has_window().then(|| self.model.next().max(self.now));
+            let answer = self.answers.front().map(|(at, ..)| *at);
+            let Some(at) = next.into_iter().chain(answer).min().filter(|at| *at <= end) else { break };
+            if next != Some(at) {
+                self.answer();
+                continue;
+            }
+            self.now = at;
+            seen.sent += PACKET as u64;
+            match self.send(true) {
+                Some(wait) => (seen.wait, passed) = (seen.wait + wait, passed + 1),
+                None => seen.overflowed += 1,
+            }
+        }
+        self.now = end;
+        seen.wait /= passed.max(1);
+        seen
+    }
+
+    /// What was sent in some time, as a part of what the path takes.
+    fn share(&self, seen: &Seen, length: Duration) -> f64 {
+        seen.sent as f64 / (self.rate as f64 * length.as_secs_f64())
+    }
+}
+
+#[test]
+fn a_path_is_filled_and_its_queue_is_short_whatever_it_loses() {
+    for losses in [0, 1, 3, 5] {
+        let mut path = Path::new(1_000_000, 40_000, losses);
+        path.run(3 * SECOND);
+        let seen = path.run(10 * SECOND);
+        let share = path.share(&seen, 10 * SECOND);
+        assert!((0.95..1.15).contains(&share), "{share} at {losses} in ten");
+        assert!(
+            seen.wait < if losses < 5 { ROUND_TRIP / 4 } else { ROUND_TRIP },
+            "{:?} at {losses} in ten",
+            seen.wait
+        );
+        assert!(
+            seen.overflowed < if losses < 5 { 100 } else { 1000 },
+            "{} of 8,000 at {losses} in ten",
+            seen.overflowed
+        );
+    }
+}
+
+#[test]
+fn what_overflows_a_queue_too_short_to_be_seen_is_not_taken_for_loss_for_ever() {
+    for losses in [0, 1, 3] {
+        let mut path = Path::new(1_000_000, 5 * PACKET as u64, losses);
+        path.run(5 * SECOND);
+        let seen = path.run(10 * SECOND);
+        let share = path.share(&seen, 10 * SECOND);
+        assert!((0.8..1.8).contains(&share), "{share} at {losses} in ten");
+    }
+}
+
+#[test]
+fn a_path_that_becomes_slow_gets_less_at_once_and_more_when_it_is_fast_again() {
+    let mut path = Path::new(1_000_000, 60_000, 0);
+    path.run(5 * SECOND);
+    path.rate = 100_000;
+    path.run(2 * SECOND);
+    let seen = path.run(5 * SECOND);
+    let share = path.share(&seen, 5 * SECOND);
+    assert!((0.88..1.05).contains(&share), "{share}");
+    assert!(seen.wait < 3 * ROUND_TRIP, "{:?}", seen.wait);
+    path.rate = 1_000_000;
+    path.run(SECOND);
+    let seen = path.run(5 * SECOND);
+    let share = path.share(&seen, 5 * SECOND);
+    assert!(share > 0.85, "{share}");
+}
+
+#[test]
+fn who_sends_little_never_waits() {
+    let mut path = Path::new(1_000_000, 60_000, 1);
+    for _ in 0..200 {
+        // A packet, its answer, a pause.
+        assert!(path.model.has_window() && path.model.next() <= path.now, "at {:?}", path.now);
+        path.send(false);
+        path.answer();
+        path.now += Duration::from_millis(30);
+    }
+    for _ in 0..4 {
+        assert!(path.model.has_window() && path.model.next() <= path.now, "a burst of four");
+        path.send(true);
+    }
+}
+
+#[test]
+fn the_share_of_losses_is_that_of_the_latest_packets() {
+    let mut loss = Loss::NONE;
+    (0..100).for_each(|n| loss.note(n % 5 == 0));
+    assert!((180_000..220_000).contains(&loss.share), "{}", loss.share);
+    (0..1000).for_each(|_| loss.note(false));
+    assert!(loss.share < 1000, "{}", loss.share);
+    (0..1000).for_each(|_| loss.note(true));
+    assert!((999_000..=MILLION).contains(&loss.share), "{}", loss.share);
+}
