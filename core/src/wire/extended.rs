@@ -43,6 +43,8 @@ pub mod feature {
     pub const TIME: u8 = 0x04;
     /// There are messages of more than 1024 bytes, parts and probes.
     pub const LARGE: u8 = 0x08;
+    /// Idle connections are listed in [rolls](crate::wire::roll).
+    pub const ROLLS: u8 = 0x10;
 }
 
 /// What an initiator puts into packets of the reference wire that have FIRST and no acknowledgment, as all of its packets

@@ -13,7 +13,7 @@
 //!       datagram                 ports; payload:                             mdp
 //!         port 1                 key mapping                                 mdp
 //!         port 2                 link state                                  linkstate, address
-//!         a stream's ports       flags, numbers; the message                 msp
+//!         a stream's ports       flags, numbers; the message                 msp, extended, roll
 //! ```
 //!
 //! On the local socket of a daemon, which adds the rest by itself, a stream's packet has one header: client.
@@ -25,6 +25,7 @@ pub mod linkstate;
 pub mod mdp;
 pub mod msp;
 pub mod overlay;
+pub mod roll;
 
 use core::fmt;
 

@@ -2,7 +2,7 @@
 
 use crate::mdp::Keyring;
 use crate::wire::address::{Address, explain_items};
-use crate::wire::{client, extended, linkstate, mdp, msp, overlay};
+use crate::wire::{client, extended, linkstate, mdp, msp, overlay, roll};
 use alloc::vec::Vec;
 
 /// Every parser accepts any bytes, and what it made of them reads back the same.
@@ -22,6 +22,11 @@ pub fn wire(input: &[u8]) {
         repr.emit(&mut emitted);
         assert_eq!(emitted.len(), repr.buffer_len());
         assert_eq!(extended::Repr::parse(&emitted), Ok(repr));
+    }
+    if let Ok(repr) = roll::Repr::parse(input) {
+        let mut emitted = Vec::new();
+        repr.emit(&mut emitted);
+        assert_eq!((emitted.len(), &*emitted), (repr.buffer_len(), input));
     }
     if let Ok(repr) = mdp::Repr::parse(input) {
         let mut emitted = Vec::new();
