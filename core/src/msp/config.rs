@@ -51,7 +51,8 @@ pub struct Config {
     /// what has arrived, and bind every packet to its stream. Others notice nothing. Default true.
     pub extended: bool,
     /// An acknowledgment is sent after this long without sending anything. At most 3 s towards a reference
-    /// daemon (`spec/10` B); default 1.5 s.
+    /// daemon (`spec/10` B); default 1.5 s. Up to 128 idle streams to the same listener share one packet if both ends
+    /// speak in extended packets.
     pub keep_alive: Duration,
     /// A stream fails after hearing nothing for this long (`spec/10` A.8). Default 10 s.
     pub idle_timeout: Duration,

@@ -2,6 +2,7 @@
 
 mod end;
 mod origin;
+mod rest;
 
 use super::ack_timer::{ACK_DELAY, AckTimer};
 use super::config::Config;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use core::time::Duration;
 use end::{LAST_ACKS, LAST_STOPS, LINGER, Wire};
 use origin::Origin;
+use rest::Rest;
 
 /// Segments on their way to a peer that does not report what has arrived: it tells of their losses one by one.
 const MAX_UNREPORTED: usize = 256;
@@ -56,6 +58,9 @@ pub(crate) struct Connection {
     created: Instant,
     heard: Option<Instant>,
     last_sent: Instant,
+    rest: Rest,
+    /// The peer calls the roll.
+    is_called: bool,
     /// Packets sent before the peer was heard.
     probes: u32,
     /// A data packet was received, so the acknowledgment field means something (`spec/10` A.3).
@@ -107,6 +112,8 @@ impl Connection {
             created: now,
             heard: None,
             last_sent: now,
+            rest: Rest::Busy,
+            is_called: false,
             probes: 0,
             received_data: false,
             acknowledgment: AckTimer::new((role == Role::Initiator).then(|| now + PROBE_DELAY)),
@@ -199,6 +206,7 @@ impl Connection {
             Origin::Doubtful => {}
             Origin::AnotherStream => return self.abort(now, CloseReason::PeerRestarted),
         }
+        self.wake(now, packet.content);
         self.peer_has_heard |= !packet.first;
         let has_data = matches!(packet.content, Content::Data { .. });
         if let Some((report, echo)) = packet.report.filter(|_| self.form.has_reports()) {
@@ -313,10 +321,7 @@ impl Connection {
         let ends = self.receive.is_finished() && !self.withholds_last_ack();
         match self.wire {
             Wire::Open => {
-                if self.last_sent + self.keep_alive <= now {
-                    self.send.shrink();
-                    self.receive.shrink();
-                }
+                self.note_sending(now);
                 self.last_sent = now;
                 self.probes += u32::from(self.heard.is_none());
                 let sends_data = if self.send.has_reports() {
@@ -502,7 +507,7 @@ impl Connection {
 
     fn keep_alive(&self) -> Duration {
         if self.heard.is_some() || self.role == Role::Listener || self.probes == 0 {
-            return self.keep_alive;
+            return self.resting_keep_alive();
         }
         PROBE_INTERVAL.saturating_mul(1 << (self.probes - 1).min(8)).min(self.keep_alive)
     }

@@ -8,9 +8,11 @@ use super::form::{Form, Packet, Verdict};
 use super::receive::MAX_PACKET;
 use super::refusals::Refusals;
 use super::replay::Replays;
+use super::roll_call::Answers;
 use super::schedule::{Schedule, Slot};
 use super::stream::{Stream, StreamId};
 use super::turns::Room;
+use crate::wire::roll;
 use crate::{Addr, Datagram, Instant, Port, Protection, Rng, Sid};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -52,12 +54,13 @@ pub struct Endpoint {
     /// See [`Endpoint::has_changed_ports`].
     ports_changed: bool,
     pub(super) slots: BTreeMap<StreamId, Slot>,
-    index: BTreeMap<(Port, Addr), StreamId>,
+    pub(super) index: BTreeMap<(Port, Addr), StreamId>,
     pub(super) schedule: Schedule,
     /// Streams that were accepted and have ended lately, the latest first.
     pub(super) ended: VecDeque<Ended>,
     replays: Replays,
     pub(super) refusals: Refusals,
+    pub(super) answers: Answers,
     pub(super) stats: EndpointStats,
     /// When each limit was last reported.
     pub(super) reported: [Option<Instant>; 5],
@@ -83,6 +86,7 @@ impl Endpoint {
             index: BTreeMap::new(),
             ended: VecDeque::new(),
             refusals: Refusals::default(),
+            answers: Answers::default(),
             stats: EndpointStats::default(),
             reported: [None; 5],
             next_id: 0,
@@ -191,6 +195,11 @@ impl Endpoint {
         }
         let found = self.index.get(&(to, from)).copied();
         let form = found.and_then(|id| self.slots.get(&id)).map(|slot| &slot.connection.form);
+        if !matches!(form, Some(Form::Plain))
+            && let Ok(roll) = roll::Repr::parse(&payload)
+        {
+            return self.on_roll(now, from, to, &roll);
+        }
         let packet = if payload.len() <= MAX_PACKET { Packet::parse(&mut payload, form).ok() } else { None };
         let Some(packet) = packet else {
             self.stats.malformed += 1;
@@ -279,7 +288,16 @@ impl Endpoint {
             refusal.emit(buffer);
             return Some(outgoing);
         }
+        if self.answers(&room)
+            && let Some((outgoing, answer)) = self.answers.pop()
+        {
+            answer.emit(buffer);
+            return Some(outgoing);
+        }
         while let Some(id) = self.next_ready(&room) {
+            if let Some(outgoing) = self.call_roll(now, id, buffer) {
+                return Some(outgoing);
+            }
             let Some(slot) = self.slots.get_mut(&id) else { break };
             let (connection, count) = self.schedule.take_turn(slot);
             let (from, to) = (connection.local, connection.peer);
@@ -341,7 +359,7 @@ impl Endpoint {
 
     /// Whether [`Endpoint::poll_transmit_if`] would return something.
     pub(crate) fn has_transmit(&self, room: impl Fn(Port, Sid) -> Room) -> bool {
-        self.refuses(&room) || self.next_ready(&room).is_some()
+        self.refuses(&room) || self.answers(&room) || self.next_ready(&room).is_some()
     }
 
     /// The stream whose turn it is.
@@ -355,6 +373,11 @@ impl Endpoint {
     /// Whether a refusal can be sent.
     fn refuses(&self, room: impl Fn(Port, Sid) -> Room) -> bool {
         self.refusals.front().is_some_and(|refusal| room(refusal.from, refusal.to.sid).is_free())
+    }
+
+    /// Whether an answer to a call can be sent.
+    fn answers(&self, room: impl Fn(Port, Sid) -> Room) -> bool {
+        self.answers.front().is_some_and(|answer| room(answer.from, answer.to.sid).is_free())
     }
 
     pub(super) fn open(&mut self, now: Instant, role: Role, form: Form, local: Port, peer: Addr) -> StreamId {

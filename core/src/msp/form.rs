@@ -21,7 +21,7 @@ const MAX_PACKET_SENT: usize = 1041;
 const MAX_MESSAGE_TAKEN: u16 = 1195;
 
 /// What we understand.
-const FEATURES: u8 = feature::SELECTIVE | feature::WINDOW | feature::TIME;
+const FEATURES: u8 = feature::SELECTIVE | feature::WINDOW | feature::TIME | feature::ROLLS;
 /// The unit of timestamps.
 const UNIT: Duration = Echo::RESOLUTION;
 
@@ -207,6 +207,19 @@ impl Form {
     /// Whether the peer reports what has arrived.
     pub(super) fn has_reports(&self) -> bool {
         matches!(self, Self::Extended(Agreement { features, .. }) if features & feature::SELECTIVE != 0)
+    }
+
+    /// The name of the connection.
+    pub(super) const fn tag(&self) -> Option<Tag> {
+        match self {
+            Self::Extended(agreement) => Some(agreement.tag),
+            Self::Plain | Self::Offering(_) => None,
+        }
+    }
+
+    /// Whether both ends take rolls, and know so.
+    pub(super) const fn has_rolls(&self) -> bool {
+        matches!(self, Self::Extended(Agreement { introduced: true, features, .. }) if *features & feature::ROLLS != 0)
     }
 
     /// How the peer is told that this connection does not exist any more.

@@ -25,6 +25,7 @@ mod peers;
 pub(crate) mod receive;
 mod refusals;
 mod replay;
+mod roll_call;
 mod schedule;
 mod selective;
 pub(crate) mod send;

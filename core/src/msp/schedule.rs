@@ -8,7 +8,7 @@ use super::peers::Peers;
 use super::receive::MESSAGE_OVERHEAD;
 use super::stream::StreamId;
 use super::turns::{Room, Turn, Turns};
-use crate::{Instant, Sid};
+use crate::{Addr, Instant, Sid};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A connection with what the endpoint has noted about it.
@@ -37,6 +37,7 @@ pub(super) struct Slot {
     timer: Option<Instant>,
     turn: Option<Turn>,
     paced: Option<Turn>,
+    call: Option<Instant>,
     live: bool,
     waits_for_memory: Option<u64>,
     received: usize,
@@ -63,6 +64,7 @@ impl Slot {
             timer: None,
             turn: None,
             paced: None,
+            call: None,
             live: true,
             waits_for_memory: None,
             received: 0,
@@ -87,6 +89,8 @@ pub(super) struct Schedule {
     /// Streams that have something to send now, and those with segments that wait until the way to their peer is open.
     turns: Turns,
     paced: Turns,
+    /// Streams that may be in a call, by the other end and when they are due.
+    calls: BTreeSet<(Addr, Instant, StreamId)>,
     events: VecDeque<Event>,
     /// Bytes of received messages that all streams keep.
     pub(super) received: usize,
@@ -112,6 +116,7 @@ impl Schedule {
             timers: BTreeSet::new(),
             turns: Turns::default(),
             paced: Turns::default(),
+            calls: BTreeSet::new(),
             events: VecDeque::new(),
             received: 0,
             sending: 0,
@@ -147,6 +152,13 @@ impl Schedule {
         }
         if slot.connection.wants_turn() && slot.paced.is_none() {
             slot.paced = Some(self.paced.push(slot.connection.peer.sid, id, slot.sent_paced));
+        }
+        let (call, peer) = (slot.connection.call_at(), slot.connection.peer);
+        if call != slot.call {
+            self.calls.extend(call.map(|at| (peer, at, id)));
+            if let Some(old) = core::mem::replace(&mut slot.call, call) {
+                self.calls.remove(&(peer, old, id));
+            }
         }
         let timer = if slot.is_dead() {
             Some(self.now) // to be removed
@@ -229,7 +241,7 @@ impl Schedule {
 
     /// Whether streams wait until the way to this peer is open.
     pub(super) fn is_awaited(&self, peer: &Sid) -> bool {
-        self.paced.peers().any(|it| it == peer)
+        self.paced.has(peer)
     }
 
     /// It is the turn of a stream, which sends then. Gives what it has sent in such turns, for the caller to add to and
@@ -246,6 +258,12 @@ impl Schedule {
         } else {
             (connection, sent)
         }
+    }
+
+    /// Streams to this peer that may be in a call and are due by then, those that have waited longest first.
+    pub(super) fn idle_until(&self, peer: Addr, until: Instant) -> impl Iterator<Item = StreamId> {
+        let range = (peer, Instant::ZERO, StreamId(0))..=(peer, until, StreamId(u64::MAX));
+        self.calls.range(range).map(|(_, _, id)| *id)
     }
 
     /// A stream whose timer is due.
@@ -271,6 +289,9 @@ impl Schedule {
         }
         if let Some(at) = slot.timer {
             self.timers.remove(&(at, id));
+        }
+        if let Some(at) = slot.call {
+            self.calls.remove(&(slot.connection.peer, at, id));
         }
         if let Some(turn) = slot.turn {
             self.turns.remove(slot.connection.peer.sid, turn);

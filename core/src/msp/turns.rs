@@ -67,6 +67,11 @@ impl Turns {
         turn.0
     }
 
+    /// Whether something is to be sent to this peer.
+    pub(super) fn has(&self, peer: &Sid) -> bool {
+        self.first_of(*peer).is_some()
+    }
+
     /// Peers to which something is to be sent.
     pub(super) fn peers(&self) -> impl Iterator<Item = &Sid> {
         self.first.iter().map(|(_, peer)| peer)
