@@ -61,6 +61,8 @@ pub(crate) struct Connection {
     rest: Rest,
     /// The peer calls the roll.
     is_called: bool,
+    /// The peer has asked for an acknowledgment.
+    is_prompted: bool,
     /// Packets sent before the peer was heard.
     probes: u32,
     /// A data packet was received, so the acknowledgment field means something (`spec/10` A.3).
@@ -114,6 +116,7 @@ impl Connection {
             last_sent: now,
             rest: Rest::Busy,
             is_called: false,
+            is_prompted: false,
             probes: 0,
             received_data: false,
             acknowledgment: AckTimer::new((role == Role::Initiator).then(|| now + PROBE_DELAY)),
@@ -222,6 +225,7 @@ impl Connection {
             self.on_data(now, seq, payload, shutdown, memory);
         }
         if packet.prompt {
+            self.is_prompted = true;
             self.acknowledgment.by(now);
         }
         // The answer to a FIRST without data (`spec/10` A.5).

@@ -301,7 +301,7 @@ impl Endpoint {
             let Some(slot) = self.slots.get_mut(&id) else { break };
             let (connection, count) = self.schedule.take_turn(slot);
             let (from, to) = (connection.local, connection.peer);
-            let outgoing = Outgoing { from, to, repairs: connection.send.has_reports() };
+            let outgoing = Outgoing { from, to, repairs: connection.repairs(now) };
             let more = self.schedule.is_awaited(&to.sid);
             let Some(path) = self.schedule.paths.get_mut(&to.sid) else { break };
             let sent = connection.poll_transmit(now, buffer, path, more);

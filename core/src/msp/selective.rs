@@ -157,6 +157,12 @@ impl SendBuffer {
         Acknowledged { count, round_trip, at_most: round_trip }
     }
 
+    /// Whether the next segment is a probe after others that had no answer.
+    pub(super) fn is_alarmed(&self) -> bool {
+        self.is_probing()
+            && self.selective.as_ref().is_some_and(|selective| selective.probes > INNOCENT_PROBES)
+    }
+
     /// When [`SendBuffer::on_timeout`] has something to do.
     pub(super) fn reported_timeout(&self, round_trip: &RoundTrip) -> Option<Instant> {
         let selective = self.selective.as_ref()?;

@@ -68,10 +68,18 @@ impl Connection {
     /// A packet of its own is to be sent now.
     pub(super) fn note_sending(&mut self, now: Instant) {
         let is_due = self.last_sent + self.keep_alive() <= now;
+        self.is_prompted = false;
         self.rest = if is_due && self.is_calm() { Rest::Idle } else { Rest::Busy };
         if is_due {
             self.shrink();
         }
+    }
+
+    /// Whether it repairs the loss of what it sends now, so that no hop need do so. It does not where all depends on
+    /// it: whether the peer lives is asked and answered rarely.
+    pub(crate) fn repairs(&self, now: Instant) -> bool {
+        let is_asking = self.send.is_alarmed() || self.last_sent + self.keep_alive() <= now;
+        self.send.has_reports() && !is_asking && !self.is_prompted
     }
 
     /// How long nothing is sent, once the peer was heard.

@@ -67,3 +67,14 @@ fn a_transfer_finishes_when_its_last_byte_has_come() {
     // A byte takes a microsecond.
     assert!((Duration::from_millis(550)..Duration::from_millis(900)).contains(&time), "{time:?}");
 }
+
+/// Its packets are not repaired on the way, and a probe every 1.5 s would be lost seven times in a row at some time.
+#[test]
+fn a_thin_stream_outlives_30_percent_loss() {
+    let pauses = [Duration::from_millis(50), Duration::from_millis(250)];
+    for seed in 1..6 {
+        let times = Trial::new(STEADY[4], Kind::Ours, seed).round_trips(1000, pauses);
+        let answered = times.iter().filter(|time| **time < PATIENCE).count();
+        assert_eq!(answered, 1000, "seed {seed}");
+    }
+}

@@ -225,6 +225,21 @@ fn special(effort: &Effort, is_wanted: &dyn Fn(&Case) -> bool) -> Table {
         add(&SHARED, &format!("{count} streams, %"), percent(median(runs.iter().map(Bulk::goodput))));
         add(&SHARED, "mean wait, ms", format!("{:.1}", median(runs.iter().map(|run| millis(run.queue())))));
     }
+    for count in [5, 20].into_iter().filter(|_| is_wanted(&SHARED)) {
+        let run = |seed| {
+            let mut trial = Trial::new(SHARED, Kind::Ours, seed);
+            for _ in 0..count {
+                trial.open(Role::ENDLESS);
+            }
+            trial.network.run(seconds(2));
+            trial.round_trips(effort.beside, [10, 50].map(Duration::from_millis))
+        };
+        let times = effort.each(run).concat();
+        for part in [50, 99] {
+            let what = format!("64 bytes beside {count} streams, {part} %, ms");
+            add(&SHARED, &what, format!("{:.0}", millis(percentile(&times, part))));
+        }
+    }
     if is_wanted(&BLACKOUT) {
         let phases = effort.each(|seed| phases(BLACKOUT, seed));
         add(&BLACKOUT, "before, %", percent(median(phases.iter().map(|it| it[0].0))));
