@@ -38,6 +38,8 @@ pub(crate) struct Echo {
 
 impl Echo {
     pub(crate) const RESOLUTION: Duration = Duration::from_micros(100);
+    /// It was held for this long, or longer.
+    pub(crate) const LONGEST_HELD: Duration = Duration::from_micros(25_500);
 }
 
 #[derive(Debug)]
@@ -140,7 +142,11 @@ impl SendBuffer {
         let highest = end.previous();
         selective.highest =
             Some(selective.highest.map_or(highest, |it| if it.is_before(highest) { highest } else { it }));
-        let round_trip = echo.map_or(sample, |echo| Some((now - echo.sent_at).saturating_sub(echo.held)));
+        let round_trip = echo.map_or(sample, |echo| {
+            // One that was held for longer than it can say tells nothing of the way.
+            let path = (now - echo.sent_at).saturating_sub(echo.held);
+            (echo.held < Echo::LONGEST_HELD).then_some(path)
+        });
         let arrived_at = sent_at.or(sample.map(|sample| now - sample));
         if arrived_at > selective.latest {
             (selective.latest, selective.latest_round_trip) = (arrived_at, round_trip);

@@ -65,6 +65,15 @@ fn what_was_overtaken_is_lost_as_long_as_nothing_is_known_to_be_reordered() {
     assert_eq!((buffer.len(), buffer.in_flight(), buffer.timeout(&round_trip)), (0, 0, None));
 }
 
+/// It comes with a later packet, as the first acknowledgment was lost.
+#[test]
+fn an_echo_that_was_held_for_longer_than_it_can_say_is_no_round_trip() {
+    let (mut buffer, _) = sent(1);
+    let echo = Some(Echo { sent_at: ms(100), held: Echo::LONGEST_HELD });
+    let acknowledged = buffer.on_report(ms(1600), &report(1, &[]), echo, &mut Path::new());
+    assert_eq!(acknowledged, Acknowledged { count: 1, round_trip: None, at_most: None });
+}
+
 #[test]
 fn a_segment_of_the_same_moment_is_overtaken_by_a_higher_one() {
     let (mut buffer, round_trip) = sent(0);
