@@ -6,6 +6,9 @@ use core::time::Duration;
 /// A single message is acknowledged after this long, so that an answer can carry the
 /// acknowledgment and neighbours in time share one. The reference daemon takes as long (`spec/10` A.4).
 pub(super) const ACK_DELAY: Duration = Duration::from_millis(5);
+/// The acknowledgment of a message that was known is repeated after this long: a thin stream sends several copies of
+/// each, and some of them arrive after the acknowledgment was sent.
+pub(super) const COPY_ACK_DELAY: Duration = Duration::from_millis(20);
 /// Two or more are acknowledged this long after the second, with what else has come of their burst. A receiver may
 /// do so (RFC 9000, section 13.2.2), a radio that cannot send and receive at once is spared packets, and the
 /// reference daemon's tunnel needs it: each acknowledgment has it fill its window of five again, and one that comes

@@ -4,7 +4,7 @@ mod end;
 mod origin;
 mod rest;
 
-use super::ack_timer::{ACK_DELAY, AckTimer};
+use super::ack_timer::{ACK_DELAY, AckTimer, COPY_ACK_DELAY};
 use super::config::Config;
 use super::event::CloseReason;
 use super::first_message::FirstMessage;
@@ -222,7 +222,10 @@ impl Connection {
             self.on_acknowledged(now, acknowledged, ack, withheld);
         }
         if let Content::Data { seq, shutdown } = packet.content {
-            self.on_data(now, seq, payload, shutdown, memory);
+            let insertion = self.on_data(now, seq, payload, shutdown, memory);
+            if matches!(insertion, Insertion::InOrder | Insertion::OutOfOrder) {
+                self.form.on_news(now, packet.time);
+            }
         }
         if packet.prompt {
             self.is_prompted = true;
@@ -235,6 +238,7 @@ impl Connection {
         }
         self.check_finished(now);
         self.handle_timeout(now, path); // an acknowledgment may show a loss that is due already
+        self.send.set_copied(path.copied_round_trip());
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, path: &mut Path) {
@@ -294,7 +298,8 @@ impl Connection {
         match self.wire {
             Wire::Open => {
                 let data = if self.send.has_reports() {
-                    self.send.is_probing().then_some(self.last_sent)
+                    let probe = self.send.is_probing().then_some(self.last_sent);
+                    probe.into_iter().chain(self.send.copy_at()).min()
                 } else {
                     let ready = self.send.readiness(self.congestion.window()) == Readiness::Ready;
                     ready.then(|| self.pacer.next())
@@ -317,6 +322,11 @@ impl Connection {
         more: bool,
     ) -> bool {
         let has_turn = self.wants_turn() && path.is_open(now);
+        let copies = self.wire == Wire::Open && !has_turn && !self.send.is_probing();
+        if copies && self.send.copy_at().is_some_and(|at| at <= now) && self.transmit_copy(now, buffer, path)
+        {
+            return true;
+        }
         if !has_turn && self.transmit_at().is_none_or(|at| at > now) {
             return false;
         }
@@ -401,6 +411,23 @@ impl Connection {
         acknowledged
     }
 
+    /// Appends a copy to `buffer`, unless there were too many.
+    fn transmit_copy(&mut self, now: Instant, buffer: &mut Vec<u8>, path: &mut Path) -> bool {
+        let received = self.received();
+        let ends = self.receive.is_finished() && !self.withholds_last_ack();
+        let Some(segment) = self.send.next_copy(now) else { return false };
+        if !path.takes_copy(now, segment.payload.len() + OVERHEAD) {
+            return false;
+        }
+        self.stats.copies += 1;
+        self.last_sent = now;
+        if self.form.emit(now, false, received, Some(segment), buffer) {
+            self.acknowledged_end |= ends;
+            self.acknowledgment.sent(now, false);
+        }
+        true
+    }
+
     /// Takes what an acknowledgment has brought, of segments up to `highest`.
     fn on_acknowledged(&mut self, now: Instant, acknowledged: Acknowledged, highest: Seq, withheld: bool) {
         if acknowledged.count == 0 {
@@ -432,14 +459,22 @@ impl Connection {
         self.set_pace();
     }
 
-    fn on_data(&mut self, now: Instant, seq: Seq, payload: Bytes, shutdown: bool, memory: usize) {
+    fn on_data(
+        &mut self,
+        now: Instant,
+        seq: Seq,
+        payload: Bytes,
+        shutdown: bool,
+        memory: usize,
+    ) -> Insertion {
         self.stats.received += 1;
         self.received_data = true;
         self.acknowledgment.on_data();
         let ack = self.receive.ack();
         self.first_message.note(seq, &payload);
         let had_hole = self.receive.has_hole();
-        match self.receive.insert(seq, payload, shutdown, memory) {
+        let insertion = self.receive.insert(seq, payload, shutdown, memory);
+        match insertion {
             // A reference peer is told of what is consumed, and no sooner.
             Insertion::InOrder if self.form.has_reports() => {
                 self.on_news(now);
@@ -453,12 +488,14 @@ impl Connection {
             // The acknowledgment may have been lost; but copies come in groups.
             Insertion::Duplicate | Insertion::Dropped => {
                 self.stats.duplicates += 1;
-                self.acknowledgment.by(now + ACK_DELAY);
+                let delay = if self.form.has_reports() { COPY_ACK_DELAY } else { ACK_DELAY };
+                self.acknowledgment.by(now + delay);
             }
         }
         if self.receive.ack() != ack {
             self.on_consumed(now); // an empty message or the shutdown, consumed by themselves
         }
+        insertion
     }
 
     /// The acknowledgment to send. Before there is data, only extended packets say that there was none.

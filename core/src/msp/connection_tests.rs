@@ -321,6 +321,7 @@ fn counts_segments_and_copies() {
         congestion_window: 8,
         sent: 3,
         retransmitted: 1,
+        copies: 0,
         received: 2,
         duplicates: 1,
     };

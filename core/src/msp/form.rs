@@ -61,6 +61,8 @@ pub(crate) struct Incoming<'a> {
     pub(crate) report: Option<(&'a Acknowledgment, Option<Echo>)>,
     /// The peer asks for an acknowledgment at once.
     pub(crate) prompt: bool,
+    /// When it was sent, by the clock of the peer.
+    pub(crate) time: Option<Timestamp>,
     pub(crate) content: Content,
 }
 
@@ -112,7 +114,7 @@ impl Packet {
                     Body::Data(Data { seq, shutdown, .. }) => Content::Data { seq, shutdown },
                 };
                 let ack = report.map(|(acknowledgment, _)| acknowledgment.consumed);
-                return Incoming { first: false, ack, report, prompt: repr.prompt, content };
+                return Incoming { first: false, ack, report, prompt: repr.prompt, time: repr.time, content };
             }
             Self::Plain(repr, _) => repr,
         };
@@ -127,7 +129,7 @@ impl Packet {
             }
         };
         let ack = ack.map(|ack| send.base().nearest(ack));
-        Incoming { first: repr.is_first(), ack, report: None, prompt: false, content }
+        Incoming { first: repr.is_first(), ack, report: None, prompt: false, time: None, content }
     }
 }
 
@@ -269,6 +271,13 @@ impl Form {
         }
     }
 
+    /// A message has arrived that was not known, in a packet of that time.
+    pub(super) const fn on_news(&mut self, now: Instant, time: Option<Timestamp>) {
+        if let (Self::Extended(agreement), Some(time)) = (self, time) {
+            agreement.heard = Some((time, now));
+        }
+    }
+
     /// Appends a packet. `first` says that the peer has not been heard yet; `received` is what has come, if that
     /// is to be told: the reference wire has room for what was consumed only. False if there was no room for it.
     pub(super) fn emit(
@@ -309,7 +318,7 @@ impl Agreement {
         if let Some(settings) = repr.settings {
             self.features = settings.features & FEATURES;
         }
-        if matches!(repr.body, Body::Data(_)) || repr.prompt {
+        if repr.prompt {
             self.heard = repr.time.map(|time| (time, now));
         }
     }

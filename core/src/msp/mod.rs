@@ -16,6 +16,7 @@ mod admission;
 mod bytes;
 mod config;
 mod connection;
+mod copies;
 mod endpoint;
 mod event;
 mod first_message;

@@ -2,7 +2,7 @@
 
 use super::MAX_MESSAGE;
 use super::receive::MESSAGE_OVERHEAD;
-use crate::path::{Rate, RoundTrip};
+use crate::path::{Loss, Rate, RoundTrip};
 use crate::{Instant, Sid};
 use alloc::collections::BTreeMap;
 use core::time::Duration;
@@ -10,11 +10,19 @@ use core::time::Duration;
 /// Ways that are remembered without a stream on them, so that the next one need not begin anew.
 const MAX_REMEMBERED: usize = 16;
 
+/// The part of what the way takes that copies may have, or so many bytes a second, and so many at once.
+const COPIED_PART: u64 = 32;
+const COPIED_RATE: u64 = 8000;
+const COPIED_BURST: u64 = 4096;
+
 /// The way to a peer.
 #[derive(Debug)]
 pub(crate) struct Path {
     pub(crate) round_trip: RoundTrip,
     pub(crate) rate: Rate,
+    loss: Loss,
+    /// When all copies would have left at the rate that they may have.
+    copied: Instant,
     streams: usize,
     /// When the last stream on it ended.
     left: Instant,
@@ -22,7 +30,8 @@ pub(crate) struct Path {
 
 impl Path {
     pub(crate) const fn new() -> Self {
-        Self { round_trip: RoundTrip::new(), rate: Rate::new(), streams: 0, left: Instant::ZERO }
+        let (round_trip, rate, loss) = (RoundTrip::new(), Rate::new(), Loss::NONE);
+        Self { round_trip, rate, loss, copied: Instant::ZERO, streams: 0, left: Instant::ZERO }
     }
 
     /// Segments were acknowledged, after this time.
@@ -30,6 +39,28 @@ impl Path {
         round_trip.into_iter().for_each(|sample| self.round_trip.sample(now, sample));
         let minimum = self.round_trip.minimum();
         self.rate.on_acknowledged(now - held, round_trip, minimum.or(round_trip).unwrap_or_default());
+    }
+
+    /// A packet has arrived, or was lost.
+    pub(super) fn note_fate(&mut self, lost: bool) {
+        self.loss.note(lost);
+    }
+
+    /// The shortest round trip, if packets get lost.
+    pub(super) fn copied_round_trip(&self) -> Option<Duration> {
+        self.round_trip.minimum().filter(|_| self.loss.is_noticeable())
+    }
+
+    /// Whether a copy with so many bytes may leave now, which it does then.
+    pub(super) fn takes_copy(&mut self, now: Instant, bytes: usize) -> bool {
+        let rate = (self.rate.rate() / COPIED_PART).max(COPIED_RATE);
+        let time = |bytes: u64| Duration::from_micros(bytes * 1_000_000 / rate);
+        let copied = self.copied.max(now) + time(bytes as u64);
+        let takes = copied <= now + time(COPIED_BURST);
+        if takes {
+            self.copied = copied;
+        }
+        takes
     }
 
     /// Whether a segment may leave now.

@@ -5,6 +5,7 @@
 //! whose acknowledgment shows the state of the rest (tail loss probe, there, and RFC 9002 section 6.2).
 
 use super::ack_timer::ACK_DELAY;
+use super::copies::Copies;
 use super::paths::Path;
 use super::receive::MESSAGE_OVERHEAD;
 use super::send::{Acknowledged, Loss, Segment, SendBuffer};
@@ -63,6 +64,7 @@ pub(super) struct Selective {
     recovery_end: Option<Seq>,
     /// The next segment asks for an acknowledgment.
     pub(super) prompts: bool,
+    pub(super) copies: Copies,
 }
 
 impl SendBuffer {
@@ -83,6 +85,7 @@ impl SendBuffer {
             reordering: 0,
             recovery_end: None,
             prompts: false,
+            copies: Copies::default(),
         });
     }
 
@@ -248,7 +251,8 @@ impl Selective {
             || round_trip.timeout(),
             |smoothed| smoothed + (round_trip.variation() * 4).max(MIN_VARIATION) + ACK_DELAY,
         );
-        let backed_off = interval.saturating_mul(1 << self.probes.min(8)).min(MAX_PROBE_INTERVAL);
+        let backed_off =
+            interval.saturating_mul(1 << self.probes.saturating_sub(1).min(8)).min(MAX_PROBE_INTERVAL);
         self.last_sent.max(timer_start) + backed_off.max(interval)
     }
 }
@@ -282,7 +286,15 @@ struct Arrived<'a> {
 impl Arrived<'_> {
     /// A segment has arrived.
     fn note(&mut self, now: Instant, segment: &Segment, echoed: Option<Instant>) {
-        let Segment { sent_at, transmissions, .. } = *segment;
+        let Segment { sent_at, first_sent, copied, transmissions, .. } = *segment;
+        // Which of several transmissions brought it is known if nothing else has come.
+        let first_lost = echoed.filter(|_| self.count == 0).map(|at| at > first_sent);
+        let lost = match transmissions {
+            1 if copied => first_lost,
+            1 => Some(false),
+            _ => Some(first_lost.unwrap_or(true)),
+        };
+        lost.into_iter().for_each(|lost| self.path.note_fate(lost));
         segment.on_its_way.into_iter().for_each(|sent| self.path.rate.on_answered(sent, false));
         self.count += 1;
         if transmissions == 1 {

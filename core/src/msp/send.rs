@@ -43,7 +43,10 @@ pub(super) fn max_bytes(window: usize) -> usize {
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) payload: Bytes,
-    shutdown: bool,
+    pub(super) shutdown: bool,
+    /// When it was first sent, and whether copies of that were.
+    pub(super) first_sent: Instant,
+    pub(super) copied: bool,
     /// When it was last sent, and how often.
     pub(super) sent_at: Instant,
     pub(super) transmissions: u32,
@@ -364,10 +367,14 @@ impl SendBuffer {
         } else {
             self.sent += 1;
         }
+        if segment.transmissions == 0 {
+            segment.first_sent = now;
+        }
         segment.sent_at = now;
         segment.transmissions = segment.transmissions.saturating_add(1);
         let prompt = self.selective.as_mut().is_some_and(|selective| {
             selective.last_sent = now;
+            selective.copies.restart();
             core::mem::take(&mut selective.prompts)
         });
         Some(Outgoing { prompt, seq, payload: &segment.payload, shutdown: segment.shutdown, retransmission })
@@ -415,6 +422,8 @@ impl SendBuffer {
         self.segments.push_back(Segment {
             payload,
             shutdown,
+            first_sent: sent_at,
+            copied: false,
             sent_at,
             transmissions: 0,
             lost: false,

@@ -15,6 +15,8 @@ pub struct Stats {
     pub sent: u64,
     /// Data segments sent again.
     pub retransmitted: u64,
+    /// Copies of data segments that were sent before anything could tell whether they had arrived.
+    pub copies: u64,
     /// Data segments received, duplicates included.
     pub received: u64,
     /// Data segments received that were known already.

@@ -7,5 +7,5 @@ mod rate;
 mod rtt;
 
 pub(crate) use congestion::{Congestion, Pacer};
-pub(crate) use rate::{Rate, Sent};
+pub(crate) use rate::{Loss, Rate, Sent};
 pub(crate) use rtt::RoundTrip;

@@ -35,6 +35,8 @@ const BURST_BYTES: u64 = 4 * 1200;
 const MIN_QUEUE_DELAY: Duration = Duration::from_millis(2);
 /// The share of lost packets is of the latest so many, and in parts of a million.
 const LOSS_PACKETS: u32 = 128;
+/// Fewer tell nothing.
+const LOSS_ENOUGH: u32 = 16;
 const MILLION: u32 = 1_000_000;
 /// No more than this, in percent, is thought to be taken than what arrives and what is lost on a calm path together.
 const SLACK: u64 = 125;
@@ -230,7 +232,8 @@ impl Rate {
             self.queueing = self.round_minimum.take().is_some_and(|least| self.is_queue(least));
         }
         // Whether the path was used in this round, so that it has shown what it takes.
-        let used = !newest.limited || self.round_rate >= self.rate() / 8 * 7;
+        let much = newest.total - newest.taken >= GROUP / 2 && self.round_rate >= self.rate() / 8 * 7;
+        let used = !newest.limited || much;
         self.advance(at, new_round, used);
         if new_round {
             (self.round_rate, self.round_delivered) = (0, 0);
@@ -242,7 +245,7 @@ impl Rate {
     }
 
     /// Bytes a second that the path takes.
-    fn rate(&self) -> u64 {
+    pub(crate) fn rate(&self) -> u64 {
         let count = if self.queueing { ROUNDS_QUEUEING } else { ROUNDS };
         self.rounds[..count].iter().copied().max().unwrap_or(0)
     }
@@ -329,18 +332,25 @@ impl Rate {
 
 /// The share of packets that were lost lately, in parts of a million.
 #[derive(Debug)]
-struct Loss {
+pub(crate) struct Loss {
     share: u32,
     packets: u32,
 }
 
 impl Loss {
-    const NONE: Self = Self { share: 0, packets: 0 };
+    pub(crate) const NONE: Self = Self { share: 0, packets: 0 };
 
-    fn note(&mut self, lost: bool) {
+    pub(crate) fn note(&mut self, lost: bool) {
         self.packets = (self.packets + 1).min(LOSS_PACKETS);
         let rest = self.share - self.share / self.packets;
         self.share = rest + if lost { MILLION / self.packets } else { 0 };
+    }
+}
+
+impl Loss {
+    /// Whether one in 200 packets is lost, as far as is known.
+    pub(crate) const fn is_noticeable(&self) -> bool {
+        self.packets < LOSS_ENOUGH || self.share > MILLION / 200
     }
 }
 

@@ -1,0 +1,136 @@
+//! Copies of what a thin stream sends.
+//!
+//! A keystroke has no packets behind it that would show its loss, and waits for a timer that must be longer than a round
+//! trip. So where packets get lost, the last few segments of a stream that has nothing else to send are sent again and
+//! again while nothing can have come back yet: with eight copies in a round trip, spread over it as losses come in
+//! bursts, one gets through. Copies take a small part of what the way takes, so that they slow no other stream down.
+
+use super::send::{Outgoing, SendBuffer};
+use crate::Instant;
+use core::time::Duration;
+
+/// Segments on their way that are few enough.
+const MAX_COPIED: usize = 4;
+/// Copies before something comes back, of all these segments together.
+const MAX_COPIES: u8 = 8;
+const MIN_SPACING: Duration = Duration::from_millis(1);
+const MAX_SPACING: Duration = Duration::from_millis(20);
+
+/// The copies of one stream.
+#[derive(Debug, Default)]
+pub(super) struct Copies {
+    /// The time from one to the next; `None`: nothing gets lost here.
+    spacing: Option<Duration>,
+    /// How many there were since the latest transmission that is no copy, and when the last one was.
+    count: u8,
+    last: Instant,
+}
+
+impl Copies {
+    /// A segment was sent that is no copy.
+    pub(super) const fn restart(&mut self) {
+        self.count = 0;
+    }
+}
+
+impl SendBuffer {
+    /// The shortest round trip if the way loses packets.
+    pub(super) fn set_copied(&mut self, round_trip: Option<Duration>) {
+        if let Some(selective) = &mut self.selective {
+            let spacing = |round_trip: Duration| round_trip / u32::from(MAX_COPIES);
+            selective.copies.spacing = round_trip.map(|it| spacing(it).clamp(MIN_SPACING, MAX_SPACING));
+        }
+    }
+
+    /// When the next copy is due.
+    pub(super) fn copy_at(&self) -> Option<Instant> {
+        let selective = self.selective.as_ref()?;
+        let copies = &selective.copies;
+        let is_thin = self.lost == 0 && self.unsent() == 0 && (1..=MAX_COPIED).contains(&self.in_flight());
+        let at = selective.last_sent.max(copies.last) + copies.spacing?;
+        (is_thin && copies.count < MAX_COPIES).then_some(at)
+    }
+
+    /// The next copy, of each segment in turn. The caller may also leave it.
+    pub(super) fn next_copy(&mut self, now: Instant) -> Option<Outgoing<'_>> {
+        let count = self.in_flight().max(1);
+        let selective = self.selective.as_mut()?;
+        let index = usize::from(selective.copies.count) % count;
+        (selective.copies.count, selective.copies.last) = (selective.copies.count + 1, now);
+        let sent = (0..).zip(self.segments.iter_mut().take(self.sent));
+        let (place, segment) = sent.filter(|(_, segment)| !segment.received && !segment.lost).nth(index)?;
+        segment.copied = true;
+        let (seq, shutdown) = (self.base + place, segment.shutdown);
+        Some(Outgoing { seq, payload: &segment.payload, shutdown, retransmission: true, prompt: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::paths::Path;
+    use super::*;
+    use crate::Seq;
+    use crate::wire::extended::{Acknowledgment, Ranges};
+    use alloc::vec::Vec;
+    use bytes::Bytes;
+
+    const fn ms(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    /// A buffer that has sent so many segments at 100 ms, on a way with this round trip that loses packets.
+    fn sent(segments: usize, round_trip: Option<u64>) -> SendBuffer {
+        let mut buffer = SendBuffer::new();
+        buffer.use_reports();
+        buffer.set_copied(round_trip.map(Duration::from_millis));
+        (0..segments).for_each(|_| buffer.push(Bytes::from_static(b"x")));
+        (0..segments).for_each(|_| assert!(buffer.next(ms(100)).is_some()));
+        buffer
+    }
+
+    /// When copies are made, and of which segments.
+    fn copies(buffer: &mut SendBuffer) -> Vec<(u64, u32)> {
+        let next = || {
+            let at = buffer.copy_at()?;
+            let copy = buffer.next_copy(at)?;
+            Some((at.as_micros() / 1000, copy.seq.0))
+        };
+        core::iter::from_fn(next).take(100).collect()
+    }
+
+    #[test]
+    fn eight_copies_are_spread_over_a_round_trip_among_the_segments_on_their_way() {
+        let times = (1..=8).map(|n| 100 + 5 * n);
+        assert_eq!(copies(&mut sent(1, Some(40))), times.clone().map(|at| (at, 0)).collect::<Vec<_>>());
+        let of_three = times.zip([0, 1, 2].into_iter().cycle()).collect::<Vec<_>>();
+        assert_eq!(copies(&mut sent(3, Some(40))), of_three);
+        assert_eq!(copies(&mut sent(1, Some(800)))[0].0, 120, "no more than 20 ms apart");
+        assert_eq!(copies(&mut sent(1, Some(1)))[0].0, 101, "no less than 1 ms");
+    }
+
+    #[test]
+    fn nothing_is_copied_on_a_good_way_nor_of_many_segments() {
+        assert_eq!(copies(&mut sent(1, None)), []);
+        assert_eq!(copies(&mut sent(5, Some(40))), []);
+        let mut buffer = sent(1, Some(40));
+        buffer.push(Bytes::from_static(b"more"));
+        assert_eq!(copies(&mut buffer), [], "what follows shows the loss");
+    }
+
+    #[test]
+    fn what_has_arrived_is_copied_no_more() {
+        let mut buffer = sent(1, Some(40));
+        let report = Acknowledgment { consumed: Seq(0), window: 9, ranges: Ranges::new() };
+        buffer.on_report(ms(140), &report, None, &mut Path::new());
+        assert_eq!(copies(&mut buffer), []);
+    }
+
+    #[test]
+    fn copies_take_a_small_part_of_the_way() {
+        let mut path = Path::new();
+        let burst = (0..100).take_while(|_| path.takes_copy(ms(1000), 200)).count();
+        assert_eq!(burst, 20, "4096 bytes");
+        let later = (1001..11_001).filter(|at| path.takes_copy(ms(*at), 200)).count();
+        assert_eq!(later, 400, "8000 bytes a second");
+    }
+}
