@@ -83,6 +83,8 @@ pub(crate) struct Connection {
     memory: usize,
     /// Bytes on their way whose fate does not matter any more.
     pub(super) abandoned: u64,
+    /// The last packet was a copy.
+    pub(super) has_copied: bool,
 }
 
 impl Connection {
@@ -96,6 +98,14 @@ impl Connection {
         path: &Path,
     ) -> Self {
         let send_window = usize::from(config.send_window);
+        let mut send = SendBuffer::new();
+        if form.is_tagged() {
+            send.use_reports();
+        }
+        if !matches!(form, Form::Plain) {
+            // A reference peer does not mind copies of the first packets, either, if they are not late.
+            send.set_copied(path.copied_round_trip());
+        }
         Self {
             local,
             peer,
@@ -103,7 +113,7 @@ impl Connection {
             form,
             wire: Wire::Open,
             closed: None,
-            send: SendBuffer::new(),
+            send,
             receive: ReceiveBuffer::new(usize::from(config.receive_window)),
             round_trip: path.round_trip.clone(),
             congestion: Congestion::new(send_window.min(MAX_UNREPORTED)),
@@ -129,6 +139,7 @@ impl Connection {
             stats: Stats::default(),
             memory: 0,
             abandoned: 0,
+            has_copied: false,
         }
     }
 
@@ -175,7 +186,7 @@ impl Connection {
         path: &mut Path,
     ) -> Verdict {
         let verdict = self.form.on_packet(now, self.role, packet);
-        if self.form.has_reports() {
+        if self.form.is_tagged() {
             self.send.use_reports();
         }
         self.memory = memory;
@@ -212,7 +223,7 @@ impl Connection {
         self.wake(now, packet.content);
         self.peer_has_heard |= !packet.first;
         let has_data = matches!(packet.content, Content::Data { .. });
-        if let Some((report, echo)) = packet.report.filter(|_| self.form.has_reports()) {
+        if let Some((report, echo)) = packet.report.filter(|_| self.form.is_tagged()) {
             let withheld = self.withholds_last_ack();
             let acknowledged = self.send.on_report(now, report, echo, path);
             self.on_acknowledged(now, acknowledged, report.highest(), withheld);
@@ -238,7 +249,7 @@ impl Connection {
         }
         self.check_finished(now);
         self.handle_timeout(now, path); // an acknowledgment may show a loss that is due already
-        self.send.set_copied(path.copied_round_trip());
+        self.send.set_copied(path.copied_round_trip().filter(|_| self.form.is_tagged()));
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, path: &mut Path) {
@@ -298,14 +309,13 @@ impl Connection {
         match self.wire {
             Wire::Open => {
                 let data = if self.send.has_reports() {
-                    let probe = self.send.is_probing().then_some(self.last_sent);
-                    probe.into_iter().chain(self.send.copy_at()).min()
+                    self.send.is_probing().then_some(self.last_sent)
                 } else {
                     let ready = self.send.readiness(self.congestion.window()) == Readiness::Ready;
                     ready.then(|| self.pacer.next())
                 };
                 let keep_alive = Some(self.last_sent + self.keep_alive());
-                [data, self.acknowledgment.at(), keep_alive].into_iter().flatten().min()
+                [data, self.send.copy_at(), self.acknowledgment.at(), keep_alive].into_iter().flatten().min()
             }
             Wire::Lingering { sent, next, .. } => (sent < LAST_ACKS).then_some(next),
             Wire::Stopping { next, .. } => Some(next),
@@ -322,6 +332,7 @@ impl Connection {
         more: bool,
     ) -> bool {
         let has_turn = self.wants_turn() && path.is_open(now);
+        self.has_copied = false;
         let copies = self.wire == Wire::Open && !has_turn && !self.send.is_probing();
         if copies && self.send.copy_at().is_some_and(|at| at <= now) && self.transmit_copy(now, buffer, path)
         {
@@ -420,8 +431,10 @@ impl Connection {
             return false;
         }
         self.stats.copies += 1;
+        self.has_copied = true;
         self.last_sent = now;
-        if self.form.emit(now, false, received, Some(segment), buffer) {
+        let first = self.role == Role::Initiator && self.heard.is_none();
+        if self.form.emit(now, first, received, Some(segment), buffer) {
             self.acknowledged_end |= ends;
             self.acknowledgment.sent(now, false);
         }
@@ -476,7 +489,7 @@ impl Connection {
         let insertion = self.receive.insert(seq, payload, shutdown, memory);
         match insertion {
             // A reference peer is told of what is consumed, and no sooner.
-            Insertion::InOrder if self.form.has_reports() => {
+            Insertion::InOrder if self.form.is_tagged() => {
                 self.on_news(now);
                 if had_hole {
                     self.acknowledgment.by(now);
@@ -488,7 +501,7 @@ impl Connection {
             // The acknowledgment may have been lost; but copies come in groups.
             Insertion::Duplicate | Insertion::Dropped => {
                 self.stats.duplicates += 1;
-                let delay = if self.form.has_reports() { COPY_ACK_DELAY } else { ACK_DELAY };
+                let delay = if self.form.is_tagged() { COPY_ACK_DELAY } else { ACK_DELAY };
                 self.acknowledgment.by(now + delay);
             }
         }
@@ -530,7 +543,7 @@ impl Connection {
         if self.receive.is_finished() {
             self.send.hold_shutdown();
             self.acknowledgment.by(now);
-        } else if self.form.has_reports() {
+        } else if self.form.is_tagged() {
             self.acknowledgment.by(now + ACK_DELAY); // the window has opened
         } else {
             self.on_news(now);

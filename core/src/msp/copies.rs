@@ -17,46 +17,44 @@ const MIN_SPACING: Duration = Duration::from_millis(1);
 const MAX_SPACING: Duration = Duration::from_millis(20);
 
 /// The copies of one stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Copies {
     /// The time from one to the next; `None`: nothing gets lost here.
     spacing: Option<Duration>,
-    /// How many there were since the latest transmission that is no copy, and when the last one was.
+    /// How many there were since the latest transmission that is no copy, and when the last one of all was.
     count: u8,
     last: Instant,
 }
 
 impl Copies {
+    pub(super) const NONE: Self = Self { spacing: None, count: 0, last: Instant::ZERO };
+
     /// A segment was sent that is no copy.
-    pub(super) const fn restart(&mut self) {
-        self.count = 0;
+    pub(super) const fn restart(&mut self, now: Instant) {
+        (self.count, self.last) = (0, now);
     }
 }
 
 impl SendBuffer {
     /// The shortest round trip if the way loses packets.
     pub(super) fn set_copied(&mut self, round_trip: Option<Duration>) {
-        if let Some(selective) = &mut self.selective {
-            let spacing = |round_trip: Duration| round_trip / u32::from(MAX_COPIES);
-            selective.copies.spacing = round_trip.map(|it| spacing(it).clamp(MIN_SPACING, MAX_SPACING));
-        }
+        let spacing = |round_trip: Duration| round_trip / u32::from(MAX_COPIES);
+        self.copies.spacing = round_trip.map(|it| spacing(it).clamp(MIN_SPACING, MAX_SPACING));
     }
 
     /// When the next copy is due.
     pub(super) fn copy_at(&self) -> Option<Instant> {
-        let selective = self.selective.as_ref()?;
-        let copies = &selective.copies;
+        let copies = &self.copies;
         let is_thin = self.lost == 0 && self.unsent() == 0 && (1..=MAX_COPIED).contains(&self.in_flight());
-        let at = selective.last_sent.max(copies.last) + copies.spacing?;
+        let at = copies.last + copies.spacing?;
         (is_thin && copies.count < MAX_COPIES).then_some(at)
     }
 
     /// The next copy, of each segment in turn. The caller may also leave it.
     pub(super) fn next_copy(&mut self, now: Instant) -> Option<Outgoing<'_>> {
         let count = self.in_flight().max(1);
-        let selective = self.selective.as_mut()?;
-        let index = usize::from(selective.copies.count) % count;
-        (selective.copies.count, selective.copies.last) = (selective.copies.count + 1, now);
+        let index = usize::from(self.copies.count) % count;
+        (self.copies.count, self.copies.last) = (self.copies.count + 1, now);
         let sent = (0..).zip(self.segments.iter_mut().take(self.sent));
         let (place, segment) = sent.filter(|(_, segment)| !segment.received && !segment.lost).nth(index)?;
         segment.copied = true;

@@ -301,11 +301,12 @@ impl Endpoint {
             let Some(slot) = self.slots.get_mut(&id) else { break };
             let (connection, count) = self.schedule.take_turn(slot);
             let (from, to) = (connection.local, connection.peer);
-            let outgoing = Outgoing { from, to, repairs: connection.repairs(now) };
+            let repairs = connection.repairs(now);
             let more = self.schedule.is_awaited(&to.sid);
             let Some(path) = self.schedule.paths.get_mut(&to.sid) else { break };
             let sent = connection.poll_transmit(now, buffer, path, more);
             *count += buffer.len() as u64;
+            let outgoing = Outgoing { from, to, repairs: repairs || connection.has_copied };
             self.schedule.settle(id, slot);
             self.remove_if_dead(id);
             if sent {

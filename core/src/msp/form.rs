@@ -201,14 +201,9 @@ impl Form {
         }
     }
 
-    /// Whether every packet names its connection.
+    /// Whether every packet names its connection, and reports what has arrived.
     pub(super) const fn is_tagged(&self) -> bool {
         matches!(self, Self::Extended(_))
-    }
-
-    /// Whether the peer reports what has arrived.
-    pub(super) fn has_reports(&self) -> bool {
-        matches!(self, Self::Extended(Agreement { features, .. }) if features & feature::SELECTIVE != 0)
     }
 
     /// The name of the connection.

@@ -10,6 +10,8 @@ use core::time::Duration;
 /// Ways that are remembered without a stream on them, so that the next one need not begin anew.
 const MAX_REMEMBERED: usize = 16;
 
+/// Before there is a measurement, copies leave at the distance that suits this.
+const UNKNOWN_ROUND_TRIP: Duration = Duration::from_millis(80);
 /// The part of what the way takes that copies may have, or so many bytes a second, and so many at once.
 const COPIED_PART: u64 = 32;
 const COPIED_RATE: u64 = 8000;
@@ -46,9 +48,10 @@ impl Path {
         self.loss.note(lost);
     }
 
-    /// The shortest round trip, if packets get lost.
+    /// The shortest round trip, if packets get lost. As long as nothing is known, they may.
     pub(super) fn copied_round_trip(&self) -> Option<Duration> {
-        self.round_trip.minimum().filter(|_| self.loss.is_noticeable())
+        let round_trip = self.round_trip.minimum().unwrap_or(UNKNOWN_ROUND_TRIP);
+        self.loss.is_noticeable().then_some(round_trip)
     }
 
     /// Whether a copy with so many bytes may leave now, which it does then.

@@ -5,7 +5,6 @@
 //! whose acknowledgment shows the state of the rest (tail loss probe, there, and RFC 9002 section 6.2).
 
 use super::ack_timer::ACK_DELAY;
-use super::copies::Copies;
 use super::paths::Path;
 use super::receive::MESSAGE_OVERHEAD;
 use super::send::{Acknowledged, Loss, Segment, SendBuffer};
@@ -64,7 +63,6 @@ pub(super) struct Selective {
     recovery_end: Option<Seq>,
     /// The next segment asks for an acknowledgment.
     pub(super) prompts: bool,
-    pub(super) copies: Copies,
 }
 
 impl SendBuffer {
@@ -85,7 +83,6 @@ impl SendBuffer {
             reordering: 0,
             recovery_end: None,
             prompts: false,
-            copies: Copies::default(),
         });
     }
 

@@ -12,6 +12,7 @@
 
 use super::MAX_MESSAGE;
 use super::ack_timer::ACK_DELAY;
+use super::copies::Copies;
 use super::paths::Path;
 use super::receive::MESSAGE_OVERHEAD;
 use super::selective::Selective;
@@ -84,6 +85,7 @@ pub(crate) struct SendBuffer {
     pub(super) lost: usize,
     /// If the peer reports what has arrived; the four below are for one that does not.
     pub(super) selective: Option<Selective>,
+    pub(super) copies: Copies,
     /// Segments beyond the first one that have arrived, as far as repeated acknowledgments tell.
     arrived_beyond: usize,
     /// Whether the peer has repeated its acknowledgment since the first segment became the first.
@@ -149,6 +151,7 @@ impl SendBuffer {
             sent: 0,
             lost: 0,
             selective: None,
+            copies: Copies::NONE,
             arrived_beyond: 0,
             repeated: false,
             recovery: Recovery::None,
@@ -371,10 +374,10 @@ impl SendBuffer {
             segment.first_sent = now;
         }
         segment.sent_at = now;
+        self.copies.restart(now);
         segment.transmissions = segment.transmissions.saturating_add(1);
         let prompt = self.selective.as_mut().is_some_and(|selective| {
             selective.last_sent = now;
-            selective.copies.restart();
             core::mem::take(&mut selective.prompts)
         });
         Some(Outgoing { prompt, seq, payload: &segment.payload, shutdown: segment.shutdown, retransmission })
