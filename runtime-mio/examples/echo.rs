@@ -115,7 +115,7 @@ fn ask(config: &Config, remote: Addr) -> Result<Vec<String>> {
             sensor.send_to(format!("reading {measured}").as_bytes(), sensor.local_addr()?)?;
         }
         let timer = (measured < READINGS).then(|| next_reading.saturating_duration_since(Instant::now()));
-        poll.poll(&mut events, node.timeout().into_iter().chain(timer).min())?;
+        msp_mio::poll(&mut poll, &mut events, node.timeout().into_iter().chain(timer).min())?;
         for event in &events {
             if !node.handle_event(event) {
                 read(&sensor, &mut node, stream, measured)?;

@@ -2,6 +2,7 @@
 
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::fmt;
@@ -17,6 +18,9 @@ pub(crate) const FIRST: Token = Token(2);
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 256;
+
+/// From this on, a millisecond more does no harm.
+const COARSE: Duration = Duration::from_millis(100);
 
 /// A poll of its own.
 pub(crate) struct EventLoop {
@@ -48,7 +52,7 @@ impl EventLoop {
 
     /// Waits for events, at most for `timeout`.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, timeout) {
+        match poll(&mut self.poll, &mut self.events, timeout) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => self.events.clear(),
             Err(error) => return Err(error),
@@ -90,6 +94,23 @@ impl EventLoop {
         self.signals = Some(signals);
         Ok(())
     }
+}
+
+/// Does what [`Poll::poll`] does, and is not late: that rounds the timeout up to whole milliseconds where the system's
+/// call counts them, while paced packets are due every few microseconds.
+///
+/// # Errors
+///
+/// As for [`Poll::poll`].
+pub fn poll(poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+    let Some(short) = timeout.filter(|timeout| !timeout.is_zero() && *timeout < COARSE) else {
+        return poll.poll(events, timeout);
+    };
+    // What waits for the poll as for a file counts nanoseconds. A file is readable when there are events.
+    let mut files = [PollFd::new(poll.registry(), PollFlags::IN)];
+    let timeout = Timespec::try_from(short).map_err(io::Error::other)?;
+    rustix::event::poll(&mut files, Some(&timeout))?;
+    poll.poll(events, Some(Duration::ZERO))
 }
 
 /// Ends the run of a [`Runtime`](crate::Runtime) from another thread.

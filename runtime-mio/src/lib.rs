@@ -63,7 +63,7 @@ mod socket;
 mod tunnel;
 
 pub use driver::Driver;
-pub use event_loop::Stopper;
+pub use event_loop::{Stopper, poll};
 pub use msp_sockets::{BindError, Config, DEFAULT_PORT, Error, Source, Target, is_daemon_running, random};
 pub use node::Node;
 pub use runtime::Runtime;

@@ -32,7 +32,7 @@ use std::time::Duration;
 ///     while let Some(event) = node.host().poll_event() {
 ///         // Receive from streams, send, open others: see `Host::endpoint`.
 ///     }
-///     poll.poll(&mut events, node.timeout())?;
+///     msp_mio::poll(&mut poll, &mut events, node.timeout())?;
 ///     for event in &events {
 ///         if !node.handle_event(event) {
 ///             // It is about something else.
@@ -43,7 +43,8 @@ use std::time::Duration;
 /// ```
 ///
 /// What is done with streams is sent in the next turn, so there has to be one after everything, and
-/// [`Node::timeout`] is only asked after that. All of it is edge-triggered and does a bounded share of the work in
+/// [`Node::timeout`] is only asked after that. [`Poll::poll`](mio::Poll::poll) will do as well, but is up to a
+/// millisecond late, which slows fast streams down: see [`poll`](crate::poll). All of it is edge-triggered and does a bounded share of the work in
 /// every turn.
 #[derive(Debug)]
 pub struct Node {
