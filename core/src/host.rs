@@ -1,6 +1,6 @@
 //! Streams over the way onto the mesh, as one object.
 
-use crate::mdp::{Incoming, InterfaceId, Repair, Transmit, Uplink, UplinkEvent};
+use crate::mdp::{Incoming, InterfaceId, Repair, SendDatagramError, Transmit, Uplink, UplinkEvent};
 use crate::msp::{Endpoint, Event, Room};
 use crate::{Instant, Port, Protection, Sid};
 use alloc::collections::BTreeSet;
@@ -36,6 +36,7 @@ impl Host {
         let uplink = uplink.into();
         if let Uplink::Daemon(daemon) = &uplink {
             config.max_streams = config.max_streams.min(daemon.max_streams());
+            config.large_messages = false;
         }
         let endpoint = Endpoint::new(config, seed);
         Self { uplink, endpoint, ports: BTreeSet::new(), datagram: Vec::new() }
@@ -86,7 +87,10 @@ impl Host {
             // What is not taken below is lost, as anything may be; the stream sends it again.
             let repair = if outgoing.repairs { Repair::Sender } else { Repair::Hop };
             let encrypted = Protection::Encrypted;
-            let _ = uplink.send_with(now, outgoing.from, outgoing.to, encrypted, datagram, repair);
+            let sent = uplink.send_with(now, outgoing.from, outgoing.to, encrypted, datagram, repair);
+            if let Err(SendDatagramError::TooLarge { .. }) = sent {
+                endpoint.handle_too_large(now, &outgoing.to.sid);
+            }
         }
         // A stream may have ended with its last packet.
         self.bind(now);

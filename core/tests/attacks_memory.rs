@@ -168,7 +168,7 @@ fn a_flood_from_100_000_peers_leaves_memory_flat() {
 fn the_bound_follows_the_configuration() {
     let config = Config::default();
     let bound = config.max_memory();
-    assert_eq!(bound, 104_660_992);
+    assert_eq!(bound, 109_680_640);
     let with = |change: fn(&mut Config)| {
         let mut config = Config::default();
         change(&mut config);
@@ -181,6 +181,6 @@ fn the_bound_follows_the_configuration() {
     assert_eq!(streams, (bound - (12 << 20) - 8192 * 224 - (64 << 10)) / 256);
     assert_eq!(with(|it| it.receive_window = 513), with(|it| it.receive_window = 1024));
     assert!(with(|it| it.receive_window = 512) < with(|it| it.receive_window = 513));
-    assert_eq!(with(|it| it.send_window = 255), bound - 256 * (2048 - 256) * 120);
+    assert_eq!(with(|it| it.send_window = 255), bound - 256 * (2048 - 256) * 128);
     assert_eq!(with(|it| it.max_streams = usize::MAX), usize::MAX);
 }

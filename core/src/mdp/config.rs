@@ -17,12 +17,13 @@ pub(super) const MAX_PACKET: usize = 1472;
 ///         + answer_rate * 8 * (mtu + 300)
 /// ```
 ///
-/// and for each neighbour to which the program itself sends, `(send_queue + 512) * (mtu + 400)` more: what waits
+/// and for each neighbour to which the program itself sends, `(send_queue + 512) * (mtu.max(1200) + 400)` more: what waits
 /// and what is on its way.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct NodeConfig {
-    /// The largest UDP payload that is sent, in bytes. From 512 to 1472; 1200 by default.
+    /// The largest UDP payload that is sent, in bytes, unless to a neighbour to whom larger ones, up to 1472, were seen
+    /// to pass. From 512 to 1472; 1200 by default.
     pub mtu: usize,
     /// Time between two announcements to each neighbour, at least 10 ms; 500 ms by default. Neighbours
     /// forget a node after 2500 ms.

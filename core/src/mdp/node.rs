@@ -1,14 +1,14 @@
 //! The node: what it is made of, and what its owner can ask of it.
 
 use super::Repair;
-use super::config::{InterfaceConfig, NodeConfig, NodeStats};
+use super::config::{InterfaceConfig, MAX_PACKET, NodeConfig, NodeStats};
 use super::datagram::{Datagram, SendDatagramError};
 use super::directory::Directory;
 use super::keys::{Keys, Quota, Throttle};
 use super::neighbour::{Neighbour, Standing};
 use super::outbox::Frame;
 use super::transmit::FrameCounter;
-use super::{Identity, Nonces, Service, SharedKey};
+use super::{Identity, Nonces, Service, SharedKey, Transport};
 use crate::wire::mdp::{self, Protection};
 use crate::wire::overlay::FORBIDDEN_PAYLOAD_LEN;
 use crate::{Addr, Instant, Port, Rng, Sid};
@@ -28,6 +28,8 @@ const MAX_EVENTS: usize = 256;
 /// Bytes before the payload of the longest frame: the packet's header with a whole SID, interface and
 /// sequence number, then a frame for a node further away with whole SIDs.
 const MAX_HEADERS: usize = 38 + 71;
+/// The same of a packet with one frame for the neighbour itself, which knows this node.
+const NEIGHBOUR_HEADERS: usize = 12 + 11;
 /// The signature after a signed datagram.
 pub(super) const SIGNATURE_LEN: usize = 64;
 
@@ -293,12 +295,19 @@ impl Node {
                 Protection::Signed => SIGNATURE_LEN,
                 Protection::Clear => 0,
             };
-        let max = (self.config.mtu - MAX_HEADERS).min(FORBIDDEN_PAYLOAD_LEN - 1) - overhead;
+        let next_hop = self.next_hop(&to.sid);
+        let is_direct = next_hop == Some(to.sid) && self.is_reachable(&to.sid);
+        let once = repair == Repair::Sender && is_direct;
+        // Whoever repairs losses is of our kind and knows that its neighbour is.
+        let max = if once && self.hears_unicast(&to.sid) {
+            MAX_PACKET - NEIGHBOUR_HEADERS - overhead
+        } else {
+            (self.config.mtu - MAX_HEADERS).min(FORBIDDEN_PAYLOAD_LEN - 1) - overhead
+        };
         SendDatagramError::check(to, protection, payload, max)?;
         if to.sid == Sid::BROADCAST || to.sid == self.sid() {
             return Err(SendDatagramError::InvalidDestination);
         }
-        let next_hop = self.next_hop(&to.sid);
         if !self.queue_has_room(next_hop) {
             return Err(if next_hop.is_some() {
                 SendDatagramError::WouldBlock
@@ -308,8 +317,6 @@ impl Node {
         }
         let payload =
             self.protect(&to.sid, protection, &repr).ok_or(SendDatagramError::InvalidDestination)?;
-        let is_direct = next_hop == Some(to.sid) && self.is_reachable(&to.sid);
-        let once = repair == Repair::Sender && is_direct;
         let frame = Frame { destination: to.sid, protection, payload, queued: self.now, once };
         match next_hop.and_then(|sid| self.neighbours.get_mut(&sid)) {
             Some(neighbour) => neighbour.outbox.push(frame),
@@ -370,6 +377,12 @@ impl Node {
     pub fn is_reachable(&self, sid: &Sid) -> bool {
         self.next_hop_known(sid)
             .is_some_and(|hop| self.neighbours.get(&hop).is_some_and(|neighbour| neighbour.is_up(self.now)))
+    }
+
+    /// Whether what goes to this neighbour reaches nobody else.
+    fn hears_unicast(&self, sid: &Sid) -> bool {
+        let path = self.neighbours.get(sid).and_then(|it| it.path(self.now, self.config.expiry));
+        path.is_some_and(|(_, transport, _)| transport == Transport::Unicast)
     }
 
     /// All nodes that are reachable now, in order.

@@ -118,6 +118,11 @@ impl Outbox {
         self.unsent.push_back(frame);
     }
 
+    /// Forgets the next frame of those that were never sent.
+    pub(super) fn drop_next(&mut self) {
+        self.unsent.pop_front();
+    }
+
     /// Forgets frames that are older than `lifetime`. Gives how many it forgot that were never sent.
     /// `next_frame` is the number of the next frame.
     pub(super) fn expire(&mut self, now: Instant, lifetime: Duration, next_frame: u64) -> u64 {

@@ -1,6 +1,7 @@
 //! Packets that go out: ticks, announcements, and frames from the queues, as many in a packet as fit
 //! (`spec/30` section 7).
 
+use super::config::MAX_PACKET;
 use super::explain::whole_header;
 use super::neighbour::Neighbour;
 use super::node::{Destination, Interface, Loose, Node, Transmit};
@@ -120,7 +121,9 @@ impl Node {
             context: Context::new(own),
             neighbour: sid,
             prefix: up.then_some(PREFIX_LEN),
+            start,
             mtu: self.config.mtu,
+            largest: if up && transport == Transport::Unicast { MAX_PACKET } else { self.config.mtu },
             counter: &mut self.frame_counter,
             buffer,
         };
@@ -141,7 +144,14 @@ impl Node {
         let packet = number.map(|number| PacketNumber { transport, number });
         while let Some(slot) = neighbour.outbox.next(now) {
             let Some((frame, sent_as)) = neighbour.outbox.get(slot) else { break };
-            let Some(number) = writer.datagram(frame, sent_as) else { break };
+            let Some(number) = writer.datagram(frame, sent_as) else {
+                if writer.is_empty() && slot == Slot::Unsent && frame.once {
+                    // It is too long for the way that there is now.
+                    neighbour.outbox.drop_next();
+                    continue;
+                }
+                break;
+            };
             neighbour.outbox.sent(now, slot, number, packet);
             self.stats.retransmissions += u64::from(slot != Slot::Unsent);
         }
@@ -207,7 +217,11 @@ struct Writer<'a> {
     neighbour: Sid,
     /// How far the neighbour's own SID is abbreviated.
     prefix: Option<usize>,
+    /// Where the frames begin.
+    start: usize,
     mtu: usize,
+    /// What a packet may have whose only frame is sent once.
+    largest: usize,
     counter: &'a mut FrameCounter,
 }
 
@@ -218,6 +232,10 @@ impl Writer<'_> {
             Some(length) => Address::Prefix(&self.neighbour.as_bytes()[..length]),
             None => Address::Whole(self.neighbour),
         }
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.buffer.len() == self.start
     }
 
     /// A frame that is sent once, to the neighbour or to everyone. `false`: there is no space for it.
@@ -237,7 +255,7 @@ impl Writer<'_> {
             sequence: None,
             payload,
         };
-        self.write(frame, None, context).is_some()
+        self.write(frame, None, self.mtu, context).is_some()
     }
 
     /// A frame from the queue, which has a number if it was sent before. Gives its number; `None`: there
@@ -263,13 +281,20 @@ impl Writer<'_> {
             sequence: None,
             payload: &frame.payload,
         };
-        self.write(frame, number, context)
+        let limit = if once && self.is_empty() { self.largest } else { self.mtu };
+        self.write(frame, number, limit, context)
     }
 
-    fn write(&mut self, frame: overlay::Frame<'_>, number: Option<u64>, context: Context) -> Option<u64> {
+    fn write(
+        &mut self,
+        frame: overlay::Frame<'_>,
+        number: Option<u64>,
+        limit: usize,
+        context: Context,
+    ) -> Option<u64> {
         let sequence_len = 1;
         let length = frame.buffer_len(Encapsulation::Multiple) + sequence_len;
-        if self.buffer.len() + length > self.mtu {
+        if self.buffer.len() + length > limit {
             return None;
         }
         let number = match number {

@@ -1,6 +1,5 @@
 //! Streams as bytes, for those to whom messages mean nothing.
 
-use super::MAX_MESSAGE;
 use super::event::SendError;
 use super::stream::Stream;
 use crate::Instant;
@@ -15,7 +14,7 @@ impl Stream<'_> {
     /// See [`SendError`]; no byte was queued then.
     pub fn write(&mut self, now: Instant, data: &[u8]) -> Result<usize, SendError> {
         let mut taken = 0;
-        for message in data.chunks(MAX_MESSAGE) {
+        for message in data.chunks(self.max_message()) {
             match self.send(now, Bytes::copy_from_slice(message)) {
                 Ok(()) => taken += message.len(),
                 Err(error) if taken == 0 => return Err(error),

@@ -50,6 +50,9 @@ pub struct Config {
     /// Whether to speak in extended packets with peers that do, too (`docs/msp-extensions.md`): they tell more about
     /// what has arrived, and bind every packet to its stream. Others notice nothing. Default true.
     pub extended: bool,
+    /// Whether to take messages of more than [`MAX_MESSAGE`](super::MAX_MESSAGE) bytes, and to send them over ways
+    /// that carry them, with peers that do, too. Needs `extended`, and a [`Node`](crate::Node) at both ends. Default true.
+    pub large_messages: bool,
     /// An acknowledgment is sent after this long without sending anything. At most 3 s towards a reference
     /// daemon (`spec/10` B); default 1.5 s. Up to 128 idle streams to the same listener share one packet if both ends
     /// speak in extended packets.
@@ -72,6 +75,7 @@ impl Default for Config {
             new_streams_per_peer: 100,
             replay_memory: 8192,
             extended: true,
+            large_messages: true,
             keep_alive: Duration::from_millis(1500),
             idle_timeout: Duration::from_secs(10),
         }
@@ -144,7 +148,7 @@ mod tests {
             config.max_memory() - none.max_memory()
         };
         let least = windows(1, 1);
-        let messages = 8 * (1024 + 64) + 8 * (1536 + 64);
+        let messages = 8 * (1387 + 64) + 8 * (1536 + 64);
         assert!(least > 10 * (Schedule::STREAM_BYTES + messages), "and the arrays");
         assert!(least < 10 * (Schedule::STREAM_BYTES + messages + 1000), "of one or two segments");
         // An array doubles; that of the sender has room for the end, too.

@@ -1,6 +1,7 @@
 //! One MSP connection, as both ends of it behave (`spec/10`).
 
 mod end;
+mod large;
 mod origin;
 mod rest;
 
@@ -14,7 +15,7 @@ use super::receive::{Insertion, ReceiveBuffer};
 use super::send::{Acknowledged, Loss, Readiness, SendBuffer};
 use super::stats::Stats;
 use crate::path::{Congestion, Pacer, RoundTrip};
-use crate::wire::extended::{Acknowledgment, Ranges};
+use crate::wire::extended::{Acknowledgment, Part, Ranges};
 use crate::{Addr, Instant, Port, Seq};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -165,7 +166,7 @@ impl Connection {
     /// Messages that can be queued now. `memory` is what all streams together may still keep.
     pub(crate) fn capacity(&self, memory: usize) -> usize {
         let open = self.closed.is_none() && !self.send.is_finished();
-        if open { self.send.capacity(self.send_window, memory) } else { 0 }
+        if open { self.send.capacity(self.send_window, self.max_message(), memory) } else { 0 }
     }
 
     pub(crate) fn stats(&self, path: Option<&Path>) -> Stats {
@@ -232,11 +233,14 @@ impl Connection {
             let acknowledged = self.send.on_ack(now, ack, !has_data, &self.round_trip);
             self.on_acknowledged(now, acknowledged, ack, withheld);
         }
-        if let Content::Data { seq, shutdown } = packet.content {
-            let insertion = self.on_data(now, seq, payload, shutdown, memory);
+        if let Content::Data { seq, shutdown, part } = packet.content {
+            let insertion = self.on_data(now, seq, part, payload, shutdown, memory);
             if matches!(insertion, Insertion::InOrder | Insertion::OutOfOrder) {
                 self.form.on_news(now, packet.time);
             }
+        }
+        if packet.probed {
+            path.carriage.on_answer(now);
         }
         if packet.prompt {
             self.is_prompted = true;
@@ -355,7 +359,11 @@ impl Connection {
                     let ready = self.send.readiness(self.congestion.window()) == Readiness::Ready;
                     ready && self.pacer.next() <= now
                 };
-                let acknowledged = if sends_data {
+                if sends_data && has_turn && self.wants_probe(now, path) {
+                    self.transmit_probe(now, buffer, path);
+                    return true;
+                }
+                let acknowledged = if sends_data && !self.form.owes_answer() {
                     self.transmit_data(now, first, received, buffer, path, more)
                 } else {
                     self.form.emit(now, first, received, None, buffer)
@@ -402,7 +410,8 @@ impl Connection {
         more: bool,
     ) -> bool {
         let all_received = self.receive.is_finished() && !self.withholds_last_ack();
-        let Some(segment) = self.send.next(now) else { return false };
+        let is_large = path.carriage.is_large();
+        let Some(segment) = self.send.next_packet(now, is_large) else { return false };
         if segment.shutdown && !segment.retransmission {
             self.shutdown_carried_last_ack = all_received;
         }
@@ -412,7 +421,10 @@ impl Connection {
         let acknowledged = self.form.emit(now, first, received, Some(segment), buffer);
         if self.send.has_reports() {
             let more = more || self.send.readiness(usize::MAX) == Readiness::Ready;
-            self.send.note_sent(seq, path.rate.on_sent(now, buffer.len() + OVERHEAD, more));
+            let sent = path.rate.on_sent(now, buffer.len() + OVERHEAD, more);
+            if let Some(first_part) = self.send.note_sent(seq, sent) {
+                path.rate.on_forgotten(first_part.bytes());
+            }
             return acknowledged;
         }
         self.pacer.on_sent(now);
@@ -476,6 +488,7 @@ impl Connection {
         &mut self,
         now: Instant,
         seq: Seq,
+        part: Option<Part>,
         payload: Bytes,
         shutdown: bool,
         memory: usize,
@@ -486,7 +499,10 @@ impl Connection {
         let ack = self.receive.ack();
         self.first_message.note(seq, &payload);
         let had_hole = self.receive.has_hole();
-        let insertion = self.receive.insert(seq, payload, shutdown, memory);
+        let insertion = match part {
+            Some(part) => self.receive.insert_part(seq, part, payload, shutdown, memory),
+            None => self.receive.insert(seq, payload, shutdown, memory),
+        };
         match insertion {
             // A reference peer is told of what is consumed, and no sooner.
             Insertion::InOrder if self.form.is_tagged() => {
@@ -495,7 +511,7 @@ impl Connection {
                     self.acknowledgment.by(now);
                 }
             }
-            Insertion::InOrder => {}
+            Insertion::InOrder | Insertion::Part => {}
             // At once, since it tells the peer of the loss.
             Insertion::OutOfOrder => self.acknowledgment.by(now),
             // The acknowledgment may have been lost; but copies come in groups.

@@ -57,9 +57,13 @@ impl SendBuffer {
         (self.copies.count, self.copies.last) = (self.copies.count + 1, now);
         let sent = (0..).zip(self.segments.iter_mut().take(self.sent));
         let (place, segment) = sent.filter(|(_, segment)| !segment.received && !segment.lost).nth(index)?;
+        if !segment.whole {
+            return None; // one part alone is of no use
+        }
         segment.copied = true;
         let (seq, shutdown) = (self.base + place, segment.shutdown);
-        Some(Outgoing { seq, payload: &segment.payload, shutdown, retransmission: true, prompt: false })
+        let payload = &segment.payload;
+        Some(Outgoing { seq, payload, part: None, shutdown, retransmission: true, prompt: false })
     }
 }
 

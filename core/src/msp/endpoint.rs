@@ -4,7 +4,7 @@ use super::admission::{ENDED_EACH, Ended, EndpointStats};
 use super::config::Config;
 use super::connection::{Connection, Role};
 use super::event::{CloseReason, ConnectError, DatagramError, Event, ListenError};
-use super::form::{Form, Packet, Verdict};
+use super::form::{Form, MAX_PACKET_SENT, Packet, Verdict};
 use super::receive::MAX_PACKET;
 use super::refusals::Refusals;
 use super::replay::Replays;
@@ -261,6 +261,12 @@ impl Endpoint {
         self.poll_transmit_if(now, buffer, |_, _| Room::Free)
     }
 
+    /// The layer below has refused a packet to this peer for its length. It is lost; what follows is shorter.
+    pub(crate) fn handle_too_large(&mut self, now: Instant, peer: &Sid) {
+        let now = self.schedule.advance(now);
+        self.schedule.paths.get_mut(peer).into_iter().for_each(|path| path.carriage.on_refused(now));
+    }
+
     /// The ports that it listens on and that its streams have.
     pub(crate) fn changed_ports(&mut self) -> BTreeSet<Port> {
         self.ports_changed = false;
@@ -306,7 +312,8 @@ impl Endpoint {
             let Some(path) = self.schedule.paths.get_mut(&to.sid) else { break };
             let sent = connection.poll_transmit(now, buffer, path, more);
             *count += buffer.len() as u64;
-            let outgoing = Outgoing { from, to, repairs: repairs || connection.has_copied };
+            let repairs = repairs || connection.has_copied || buffer.len() > MAX_PACKET_SENT;
+            let outgoing = Outgoing { from, to, repairs };
             self.schedule.settle(id, slot);
             self.remove_if_dead(id);
             if sent {

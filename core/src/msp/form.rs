@@ -1,12 +1,15 @@
 //! Which of the two wires a connection speaks, and how it came to that (`docs/msp-extensions.md` section 1).
 
-use super::Config;
+use super::carriage::{LARGE_MESSAGE, LARGE_PACKET};
 use super::connection::Role;
 use super::receive::ReceiveBuffer;
 use super::selective::Echo;
 use super::send::{Outgoing, SendBuffer};
+use super::{Config, MAX_MESSAGE};
 use crate::wire::DecodeError;
-use crate::wire::extended::{self, Acknowledgment, Body, Data, Offer, Settings, Tag, Timestamp, feature};
+use crate::wire::extended::{
+    self, Acknowledgment, Body, Data, Offer, Part, Settings, Tag, Timestamp, feature,
+};
 use crate::wire::msp;
 use crate::{Instant, Rng, Seq};
 use alloc::vec::Vec;
@@ -16,12 +19,12 @@ use core::time::Duration;
 
 /// The longest packet that every path carries: what a node sends over several hops with whole addresses and the longest
 /// ports (`spec/30` section 9). A message of 1024 bytes leaves room for settings, but not for an acknowledgment.
-const MAX_PACKET_SENT: usize = 1041;
+pub(super) const MAX_PACKET_SENT: usize = 1041;
 /// The longest message that is taken from the wire.
-const MAX_MESSAGE_TAKEN: u16 = 1195;
+const MAX_MESSAGE_TAKEN: u16 = LARGE_MESSAGE as u16;
 
-/// What we understand.
-const FEATURES: u8 = feature::SELECTIVE | feature::WINDOW | feature::TIME | feature::ROLLS;
+/// All that we understand.
+const FEATURES: u8 = feature::SELECTIVE | feature::WINDOW | feature::TIME | feature::LARGE | feature::ROLLS;
 /// The unit of timestamps.
 const UNIT: Duration = Echo::RESOLUTION;
 
@@ -63,6 +66,8 @@ pub(crate) struct Incoming<'a> {
     pub(crate) prompt: bool,
     /// When it was sent, by the clock of the peer.
     pub(crate) time: Option<Timestamp>,
+    /// A probe of ours has arrived.
+    pub(crate) probed: bool,
     pub(crate) content: Content,
 }
 
@@ -75,6 +80,7 @@ pub(crate) enum Content {
     Data {
         seq: Seq,
         shutdown: bool,
+        part: Option<Part>,
     },
 }
 
@@ -111,10 +117,11 @@ impl Packet {
                 let content = match repr.body {
                     Body::Stop { .. } => Content::Stop,
                     Body::Empty | Body::Probe(_) => Content::Empty,
-                    Body::Data(Data { seq, shutdown, .. }) => Content::Data { seq, shutdown },
+                    Body::Data(Data { seq, shutdown, part, .. }) => Content::Data { seq, shutdown, part },
                 };
                 let ack = report.map(|(acknowledgment, _)| acknowledgment.consumed);
-                return Incoming { first: false, ack, report, prompt: repr.prompt, time: repr.time, content };
+                let (prompt, probed) = (repr.prompt, repr.body == Body::Probe(0) && !repr.prompt);
+                return Incoming { first: false, ack, report, prompt, time: repr.time, probed, content };
             }
             Self::Plain(repr, _) => repr,
         };
@@ -125,11 +132,12 @@ impl Packet {
             msp::Repr::Data { first, ack, seq, shutdown, .. } => {
                 // A peer that has heard nothing yet is at its beginning, so the number is a whole one.
                 let near = if first { Seq(0) } else { receive.ack() };
-                (ack, Content::Data { seq: near.nearest(seq), shutdown })
+                (ack, Content::Data { seq: near.nearest(seq), shutdown, part: None })
             }
         };
         let ack = ack.map(|ack| send.base().nearest(ack));
-        Incoming { first: repr.is_first(), ack, report: None, prompt: false, time: None, content }
+        let first = repr.is_first();
+        Incoming { first, ack, report: None, prompt: false, time: None, probed: false, content }
     }
 }
 
@@ -138,8 +146,8 @@ impl Packet {
 pub(crate) enum Form {
     /// The reference wire.
     Plain,
-    /// The reference wire with an offer, until the peer has answered.
-    Offering(Offer),
+    /// The reference wire with an offer, and the features that we have, until the peer has answered.
+    Offering(Offer, u8),
     /// Extended packets.
     Extended(Agreement),
 }
@@ -151,8 +159,11 @@ pub(crate) struct Agreement {
     offer: Offer,
     /// Whether the peer is known to have our settings.
     introduced: bool,
-    /// What the peer understands, once it has told.
+    /// What we understand, and what the peer does, too, once it has told.
+    own_features: u8,
     features: u8,
+    /// A probe of the peer has arrived, which has not been told so.
+    probed: bool,
     /// The packet that the next acknowledgment is about, and when it came.
     heard: Option<(Timestamp, Instant)>,
 }
@@ -179,7 +190,10 @@ pub(crate) enum Refusal {
 impl Form {
     /// That of a connection which is opened here.
     pub(super) fn of_initiator(config: &Config, rng: &mut Rng) -> Self {
-        if config.extended { Self::Offering(Offer { nonce: rng.below(1 << 16) as u16 }) } else { Self::Plain }
+        if !config.extended {
+            return Self::Plain;
+        }
+        Self::Offering(Offer { nonce: rng.below(1 << 16) as u16 }, features(config))
     }
 
     /// That of a connection which a packet opens.
@@ -187,7 +201,7 @@ impl Form {
         match offer.filter(|_| config.extended) {
             Some(offer) => {
                 let tag = Tag(NonZeroU32::MIN.saturating_add(rng.below(u64::from(u32::MAX)) as u32));
-                Self::Extended(Agreement::new(tag, offer))
+                Self::Extended(Agreement::new(tag, offer, features(config)))
             }
             None => Self::Plain,
         }
@@ -197,7 +211,7 @@ impl Form {
     pub(super) const fn offer(&self) -> Option<Offer> {
         match self {
             Self::Plain => None,
-            Self::Offering(offer) | Self::Extended(Agreement { offer, .. }) => Some(*offer),
+            Self::Offering(offer, _) | Self::Extended(Agreement { offer, .. }) => Some(*offer),
         }
     }
 
@@ -210,7 +224,7 @@ impl Form {
     pub(super) const fn tag(&self) -> Option<Tag> {
         match self {
             Self::Extended(agreement) => Some(agreement.tag),
-            Self::Plain | Self::Offering(_) => None,
+            Self::Plain | Self::Offering(..) => None,
         }
     }
 
@@ -219,10 +233,21 @@ impl Form {
         matches!(self, Self::Extended(Agreement { introduced: true, features, .. }) if *features & feature::ROLLS != 0)
     }
 
+    /// Whether both ends take large messages, and know so. Once it is true, it stays so.
+    pub(super) const fn has_large(&self) -> bool {
+        const NEEDED: u8 = feature::LARGE | feature::SELECTIVE;
+        matches!(self, Self::Extended(Agreement { introduced: true, features, .. }) if *features & NEEDED == NEEDED)
+    }
+
+    /// Whether the next packet without data is the answer to a probe, which is due.
+    pub(super) const fn owes_answer(&self) -> bool {
+        matches!(self, Self::Extended(Agreement { probed: true, .. }))
+    }
+
     /// How the peer is told that this connection does not exist any more.
     pub(super) fn refusal(&self) -> Refusal {
         match self {
-            Self::Plain | Self::Offering(_) => Refusal::Plain,
+            Self::Plain | Self::Offering(..) => Refusal::Plain,
             Self::Extended(agreement) => {
                 Refusal::Extended(agreement.tag, agreement.settings().map(|settings| settings.nonce))
             }
@@ -232,7 +257,7 @@ impl Form {
     /// Takes note of a packet from the peer, which may settle the form.
     pub(super) fn on_packet(&mut self, now: Instant, role: Role, packet: &Packet) -> Verdict {
         match (packet, &mut *self) {
-            (Packet::Extended(repr), Self::Offering(offer)) => {
+            (Packet::Extended(repr), Self::Offering(offer, own_features)) => {
                 let answered = match repr.body {
                     Body::Stop { nonce } => nonce,
                     _ => repr.settings.map(|settings| settings.nonce),
@@ -240,7 +265,7 @@ impl Form {
                 if answered != Some(offer.nonce) {
                     return Verdict::Foreign;
                 }
-                let mut agreement = Agreement::new(repr.tag, *offer);
+                let mut agreement = Agreement::new(repr.tag, *offer, *own_features);
                 agreement.on_packet(now, role, repr);
                 *self = Self::Extended(agreement);
                 Verdict::Taken
@@ -256,7 +281,7 @@ impl Form {
                     Verdict::Superseded
                 }
             }
-            (Packet::Plain(..), Self::Offering(_)) => {
+            (Packet::Plain(..), Self::Offering(..)) => {
                 *self = Self::Plain;
                 Verdict::Taken
             }
@@ -276,7 +301,7 @@ impl Form {
     /// Appends a packet. `first` says that the peer has not been heard yet; `received` is what has come, if that
     /// is to be told: the reference wire has room for what was consumed only. False if there was no room for it.
     pub(super) fn emit(
-        &self,
+        &mut self,
         now: Instant,
         first: bool,
         received: Option<Acknowledgment>,
@@ -294,16 +319,25 @@ impl Form {
                 msp::Repr::Data { first, ack, seq: seq.lower(), shutdown, payload }.emit(buffer);
             }
         }
-        if let (Self::Offering(offer), Some(packet)) = (self, buffer.get_mut(start..)) {
+        if let (Self::Offering(offer, _), Some(packet)) = (self, buffer.get_mut(start..)) {
             offer.mark(packet);
         }
         true
     }
+
+    /// Appends a packet that shows whether large ones arrive.
+    pub(super) fn emit_probe(&self, buffer: &mut Vec<u8>) {
+        if let Self::Extended(agreement) = self {
+            let bare = extended::Repr::new(agreement.tag, Body::Empty);
+            let body = Body::Probe(LARGE_PACKET - bare.buffer_len());
+            extended::Repr { prompt: true, body, ..bare }.emit(buffer);
+        }
+    }
 }
 
 impl Agreement {
-    const fn new(tag: Tag, offer: Offer) -> Self {
-        Self { tag, offer, introduced: false, features: 0, heard: None }
+    const fn new(tag: Tag, offer: Offer, own_features: u8) -> Self {
+        Self { tag, offer, introduced: false, own_features, features: 0, probed: false, heard: None }
     }
 
     /// Takes note of a packet of this connection.
@@ -311,21 +345,26 @@ impl Agreement {
         // A listener introduces itself until it hears its tag, an initiator until the listener does not.
         self.introduced |= role == Role::Listener || repr.settings.is_none();
         if let Some(settings) = repr.settings {
-            self.features = settings.features & FEATURES;
+            let can_take = usize::from(settings.max_message) >= LARGE_MESSAGE;
+            let lacking = if can_take { 0 } else { feature::LARGE };
+            self.features = settings.features & self.own_features & !lacking;
         }
-        if repr.prompt {
+        let is_probe = matches!(repr.body, Body::Probe(_));
+        self.probed |= is_probe && repr.prompt;
+        if repr.prompt && !is_probe {
             self.heard = repr.time.map(|time| (time, now));
         }
     }
 
     fn emit(
-        &self,
+        &mut self,
         now: Instant,
         mut received: Option<Acknowledgment>,
         data: Option<Outgoing<'_>>,
         buffer: &mut Vec<u8>,
     ) -> bool {
-        let has = |feature: u8| self.features & feature != 0;
+        let features = self.features;
+        let has = |feature: u8| features & feature != 0;
         if let Some(received) = &mut received {
             if !has(feature::WINDOW) {
                 received.window = Acknowledgment::NO_LIMIT;
@@ -335,9 +374,14 @@ impl Agreement {
             }
         }
         let (has_data, prompt) = (data.is_some(), data.as_ref().is_some_and(|data| data.prompt));
-        let body = data.map_or(Body::Empty, |Outgoing { seq, shutdown, payload, .. }| {
-            Body::Data(Data { seq, shutdown, part: None, payload })
-        });
+        let is_large = data.as_ref().is_some_and(|data| data.payload.len() > MAX_MESSAGE);
+        let body = match data {
+            Some(Outgoing { seq, shutdown, part, payload, .. }) => {
+                Body::Data(Data { seq, shutdown, part, payload })
+            }
+            None if core::mem::take(&mut self.probed) => Body::Probe(0),
+            None => Body::Empty,
+        };
         let echo = self.heard.filter(|_| has(feature::TIME)).map(|(timestamp, at)| extended::Echo {
             timestamp,
             held: u8::try_from((now - at).as_micros() / UNIT.as_micros()).unwrap_or(u8::MAX),
@@ -349,7 +393,7 @@ impl Agreement {
             prompt,
             ..extended::Repr::new(self.tag, body)
         };
-        let fits = repr.buffer_len() <= MAX_PACKET_SENT;
+        let fits = repr.buffer_len() <= if is_large { LARGE_PACKET } else { MAX_PACKET_SENT };
         if !fits {
             repr.acknowledgment = None;
         }
@@ -359,9 +403,14 @@ impl Agreement {
 
     fn settings(&self) -> Option<Settings> {
         let settings =
-            Settings { nonce: self.offer.nonce, features: FEATURES, max_message: MAX_MESSAGE_TAKEN };
+            Settings { nonce: self.offer.nonce, features: self.own_features, max_message: MAX_MESSAGE_TAKEN };
         (!self.introduced).then_some(settings)
     }
+}
+
+/// What we understand with this configuration.
+const fn features(config: &Config) -> u8 {
+    if config.large_messages { FEATURES } else { FEATURES & !feature::LARGE }
 }
 
 /// The time in the units of a timestamp.

@@ -14,6 +14,7 @@
 mod ack_timer;
 mod admission;
 mod bytes;
+pub(crate) mod carriage;
 mod config;
 mod connection;
 mod copies;
@@ -21,6 +22,7 @@ mod endpoint;
 mod event;
 mod first_message;
 mod form;
+mod parts;
 pub(crate) mod paths;
 mod peers;
 pub(crate) mod receive;

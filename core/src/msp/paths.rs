@@ -1,6 +1,7 @@
 //! The ways to peers: what the streams of one peer share. They take turns, at the rate that the way takes.
 
 use super::MAX_MESSAGE;
+use super::carriage::Carriage;
 use super::receive::MESSAGE_OVERHEAD;
 use crate::path::{Loss, Rate, RoundTrip};
 use crate::{Instant, Sid};
@@ -25,6 +26,7 @@ pub(crate) struct Path {
     loss: Loss,
     /// When all copies would have left at the rate that they may have.
     copied: Instant,
+    pub(crate) carriage: Carriage,
     streams: usize,
     /// When the last stream on it ended.
     left: Instant,
@@ -32,8 +34,15 @@ pub(crate) struct Path {
 
 impl Path {
     pub(crate) const fn new() -> Self {
-        let (round_trip, rate, loss) = (RoundTrip::new(), Rate::new(), Loss::NONE);
-        Self { round_trip, rate, loss, copied: Instant::ZERO, streams: 0, left: Instant::ZERO }
+        Self {
+            round_trip: RoundTrip::new(),
+            rate: Rate::new(),
+            loss: Loss::NONE,
+            copied: Instant::ZERO,
+            carriage: Carriage::new(),
+            streams: 0,
+            left: Instant::ZERO,
+        }
     }
 
     /// Segments were acknowledged, after this time.

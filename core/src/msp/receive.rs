@@ -1,5 +1,6 @@
 //! The receiving half of a connection: puts messages in order and keeps them until they are consumed.
 
+use super::parts::{Kept, MAX_KEPT};
 use crate::Seq;
 use crate::wire::extended::{Acknowledgment, Range, Ranges};
 use alloc::collections::VecDeque;
@@ -18,7 +19,9 @@ pub(super) const MAX_PACKET: usize = 1536;
 /// Bytes that a buffer with this window keeps at most, without those that count as memory of all streams.
 pub(super) fn max_bytes(window: usize) -> usize {
     // Its array has grown in powers of two.
-    window.next_power_of_two() * size_of::<Segment>() + GUARANTEED * (MAX_PACKET + MESSAGE_OVERHEAD)
+    window.next_power_of_two() * size_of::<Segment>()
+        + MAX_KEPT * size_of::<Kept>()
+        + GUARANTEED * (MAX_PACKET + MESSAGE_OVERHEAD)
 }
 
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(crate) enum Insertion {
     InOrder,
     /// It is kept until earlier ones come.
     OutOfOrder,
+    /// It is a part of one, and is kept until the other comes.
+    Part,
     /// It was known already.
     Duplicate,
     /// There is no room for it, or it lies beyond the end of the stream.
@@ -51,11 +56,13 @@ pub(crate) enum Insertion {
 pub(crate) struct ReceiveBuffer {
     /// In order. What is missing takes no memory, however much it is.
     segments: VecDeque<Segment>,
+    /// Parts of missing ones, in the order in which they came.
+    pub(super) parts: VecDeque<Kept>,
     /// The next segment to consume.
     next: Seq,
     /// How many segments from `next` on are there.
     in_order: usize,
-    bytes: usize,
+    pub(super) bytes: usize,
     /// Segments from `next` on that are kept, and what that may become.
     window: usize,
     max_window: usize,
@@ -72,6 +79,7 @@ impl ReceiveBuffer {
     pub(crate) const fn new(max_window: usize) -> Self {
         Self {
             segments: VecDeque::new(),
+            parts: VecDeque::new(),
             next: Seq(0),
             in_order: 0,
             bytes: 0,
@@ -167,21 +175,12 @@ impl ReceiveBuffer {
 
     /// Takes a segment. `memory` is what all streams together may still keep.
     pub(crate) fn insert(&mut self, seq: Seq, payload: Bytes, shutdown: bool, memory: usize) -> Insertion {
-        let distance = seq - self.next;
-        if distance < 0 || self.is_finished() {
-            return Insertion::Duplicate;
-        }
-        let index = distance as usize;
-        let place = self.segments.partition_point(|segment| segment.seq - self.next < distance);
-        if self.segments.get(place).is_some_and(|segment| segment.seq == seq) {
-            return Insertion::Duplicate;
-        }
         let segment = Segment { seq, payload };
-        let beyond_end = self.last.is_some_and(|last| last.is_before(seq));
-        // Near the front there is always room, so that every stream moves on.
-        if index >= self.window || beyond_end || (segment.bytes() > memory && index >= GUARANTEED) {
-            return Insertion::Dropped;
+        if let Some(refusal) = self.refusal(seq, segment.bytes(), memory) {
+            return refusal;
         }
+        let (index, place) = ((seq - self.next) as usize, self.place(seq));
+        self.forget_parts(|part| part == seq);
         if shutdown {
             self.last = Some(seq);
             self.forget_from(place); // nothing follows it, whatever claimed to
@@ -200,6 +199,25 @@ impl ReceiveBuffer {
         let advanced = self.in_order > before;
         self.skip_empty();
         if advanced { Insertion::InOrder } else { Insertion::OutOfOrder }
+    }
+
+    /// Why a segment of so many bytes, or a part of it, is not taken, if it is not.
+    pub(super) fn refusal(&self, seq: Seq, bytes: usize, memory: usize) -> Option<Insertion> {
+        let distance = seq - self.next;
+        let is_there = || self.segments.get(self.place(seq)).is_some_and(|segment| segment.seq == seq);
+        if distance < 0 || self.is_finished() || is_there() {
+            return Some(Insertion::Duplicate);
+        }
+        let index = distance as usize;
+        let beyond_end = self.last.is_some_and(|last| last.is_before(seq));
+        // Near the front there is always room, so that every stream moves on.
+        let refused = index >= self.window || beyond_end || (bytes > memory && index >= GUARANTEED);
+        refused.then_some(Insertion::Dropped)
+    }
+
+    /// Where a segment is in the array, or would be.
+    fn place(&self, seq: Seq) -> usize {
+        self.segments.partition_point(|segment| segment.seq - self.next < seq - self.next)
     }
 
     /// Messages that can be consumed, in order. Empty ones deliver nothing and are not among them.
@@ -243,6 +261,9 @@ impl ReceiveBuffer {
         if self.segments.is_empty() {
             self.segments = VecDeque::new();
         }
+        if self.parts.is_empty() {
+            self.parts = VecDeque::new();
+        }
     }
 
     fn pop_segment(&mut self) -> Option<Bytes> {
@@ -264,6 +285,7 @@ impl ReceiveBuffer {
     }
 
     fn forget_from(&mut self, place: usize) {
+        self.forget_parts(|_| true);
         for segment in self.segments.drain(place..) {
             self.bytes -= segment.bytes();
         }

@@ -1,6 +1,6 @@
 //! Which stream is due when, and what is to be reported about it.
 
-use super::MAX_MESSAGE;
+use super::carriage::LARGE_MESSAGE;
 use super::connection::Connection;
 use super::event::Event;
 use super::paths::Paths;
@@ -224,7 +224,7 @@ impl Schedule {
     }
 
     fn is_memory_awaited(&self) -> bool {
-        !self.waiting.is_empty() && self.send_memory_left() >= MAX_MESSAGE + MESSAGE_OVERHEAD
+        !self.waiting.is_empty() && self.send_memory_left() >= LARGE_MESSAGE + MESSAGE_OVERHEAD
     }
 
     /// The next stream in turn that has something to send, and room for it.

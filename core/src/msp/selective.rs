@@ -203,6 +203,9 @@ impl SendBuffer {
                 self.lost += 1;
                 last_lost = Some(seq);
                 segment.on_its_way.take().into_iter().for_each(|sent| path.rate.on_answered(sent, true));
+                if segment.is_large() {
+                    path.carriage.on_lost(now, segment.sent_at);
+                }
             }
         }
         let in_flight = self.in_flight();
@@ -293,6 +296,9 @@ impl Arrived<'_> {
         };
         lost.into_iter().for_each(|lost| self.path.note_fate(lost));
         segment.on_its_way.into_iter().for_each(|sent| self.path.rate.on_answered(sent, false));
+        if segment.is_large() {
+            self.path.carriage.on_arrived(sent_at);
+        }
         self.count += 1;
         if transmissions == 1 {
             let sample = now - sent_at;

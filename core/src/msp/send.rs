@@ -12,12 +12,14 @@
 
 use super::MAX_MESSAGE;
 use super::ack_timer::ACK_DELAY;
+use super::carriage::LARGE_MESSAGE;
 use super::copies::Copies;
+use super::parts::Tail;
 use super::paths::Path;
 use super::receive::MESSAGE_OVERHEAD;
 use super::selective::Selective;
 use crate::path::{RoundTrip, Sent};
-use crate::wire::extended::Acknowledgment;
+use crate::wire::extended::{Acknowledgment, Part};
 use crate::{Instant, Seq};
 use alloc::collections::VecDeque;
 use bytes::Bytes;
@@ -38,7 +40,7 @@ const MAX_UNSENT: usize = 64;
 /// Bytes that a buffer with this window keeps at most, without those that count as memory of all streams.
 pub(super) fn max_bytes(window: usize) -> usize {
     // Its array, which has room for the end of the stream, too, has grown in powers of two.
-    (window + 1).next_power_of_two() * size_of::<Segment>() + GUARANTEED * (MAX_MESSAGE + MESSAGE_OVERHEAD)
+    (window + 1).next_power_of_two() * size_of::<Segment>() + GUARANTEED * (LARGE_MESSAGE + MESSAGE_OVERHEAD)
 }
 
 #[derive(Debug)]
@@ -54,8 +56,17 @@ pub(super) struct Segment {
     pub(super) lost: bool,
     /// The peer has reported it.
     pub(super) received: bool,
+    /// It was not sent in parts.
+    pub(super) whole: bool,
     /// What the way is told of its fate.
     pub(super) on_its_way: Option<Sent>,
+}
+
+impl Segment {
+    /// It was sent in one large packet.
+    pub(super) fn is_large(&self) -> bool {
+        self.whole && self.payload.len() > MAX_MESSAGE
+    }
 }
 
 /// What happens after loss until everything that was on its way then is acknowledged.
@@ -83,6 +94,8 @@ pub(crate) struct SendBuffer {
     pub(super) sent: usize,
     /// How many of the sent ones are marked lost.
     pub(super) lost: usize,
+    /// What is to follow the packet that was sent last.
+    pub(super) tail: Option<Tail>,
     /// If the peer reports what has arrived; the four below are for one that does not.
     pub(super) selective: Option<Selective>,
     pub(super) copies: Copies,
@@ -136,6 +149,7 @@ pub(crate) enum Readiness {
 pub(crate) struct Outgoing<'a> {
     pub(crate) seq: Seq,
     pub(crate) payload: &'a [u8],
+    pub(crate) part: Option<Part>,
     pub(crate) shutdown: bool,
     pub(crate) retransmission: bool,
     /// The peer is asked to acknowledge it at once.
@@ -150,6 +164,7 @@ impl SendBuffer {
             base: Seq(0),
             sent: 0,
             lost: 0,
+            tail: None,
             selective: None,
             copies: Copies::NONE,
             arrived_beyond: 0,
@@ -175,7 +190,8 @@ impl SendBuffer {
 
     /// Whether the next segment is a probe, which does not wait for what else is on its way.
     pub(crate) fn is_probing(&self) -> bool {
-        self.lost > 0 && self.selective.as_ref().is_some_and(|selective| selective.prompts)
+        let prompts = self.selective.as_ref().is_some_and(|selective| selective.prompts);
+        (self.lost > 0 && prompts) || self.has_prompting_tail()
     }
 
     /// Segments queued or unacknowledged.
@@ -188,11 +204,11 @@ impl SendBuffer {
         self.bytes
     }
 
-    /// Messages that may be queued now, of the `window` that fit in all. `memory` is what all streams together
-    /// may still keep.
-    pub(crate) fn capacity(&self, window: usize, memory: usize) -> usize {
+    /// Messages of up to `longest` bytes that may be queued now, of the `window` that fit in all. `memory` is what all
+    /// streams together may still keep.
+    pub(crate) fn capacity(&self, window: usize, longest: usize, memory: usize) -> usize {
         let guaranteed = GUARANTEED.saturating_sub(self.len());
-        let affordable = memory / (MAX_MESSAGE + MESSAGE_OVERHEAD);
+        let affordable = memory / (longest + MESSAGE_OVERHEAD);
         let queue = MAX_UNSENT.saturating_sub(self.unsent());
         window.saturating_sub(self.len()).min(queue).min(affordable.max(guaranteed))
     }
@@ -341,7 +357,7 @@ impl SendBuffer {
 
     /// Whether there is a segment to send within `window`.
     pub(crate) fn readiness(&self, window: usize) -> Readiness {
-        if self.lost > 0 {
+        if self.lost > 0 || self.pending_tail().is_some() {
             Readiness::Ready
         } else if self.sent == self.segments.len() || self.is_shutdown_held() || self.is_beyond_window() {
             Readiness::Idle
@@ -380,15 +396,15 @@ impl SendBuffer {
             selective.last_sent = now;
             core::mem::take(&mut selective.prompts)
         });
-        Some(Outgoing { prompt, seq, payload: &segment.payload, shutdown: segment.shutdown, retransmission })
+        let (payload, shutdown) = (&segment.payload, segment.shutdown);
+        Some(Outgoing { prompt, seq, payload, part: None, shutdown, retransmission })
     }
 
-    /// The segment `seq`, which has just been sent, takes place on the way to the peer.
-    pub(crate) fn note_sent(&mut self, seq: Seq, sent: Sent) {
-        let index = usize::try_from(seq - self.base).ok();
-        if let Some(segment) = index.and_then(|index| self.segments.get_mut(index)) {
-            segment.on_its_way = Some(sent);
-        }
+    /// The segment `seq`, which has just been sent, takes place on the way to the peer. Gives the place that its first
+    /// part had.
+    pub(crate) fn note_sent(&mut self, seq: Seq, sent: Sent) -> Option<Sent> {
+        let index = usize::try_from(seq - self.base).ok()?;
+        self.segments.get_mut(index)?.on_its_way.replace(sent)
     }
 
     /// Bytes that the way to the peer has been told of, and not yet of their fate.
@@ -431,6 +447,7 @@ impl SendBuffer {
             transmissions: 0,
             lost: false,
             received: false,
+            whole: true,
             on_its_way: None,
         });
     }

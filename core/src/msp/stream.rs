@@ -50,7 +50,17 @@ impl<'a> Stream<'a> {
         self.slot.connection.peer
     }
 
-    /// Queues one message of 1 to [`MAX_MESSAGE`] bytes, whole or not at all.
+    /// The longest message that the way to the peer carries, as far as is known now: [`MAX_MESSAGE`], or more between
+    /// two nodes of ours in one hop. As messages, whatever is only bytes is to be cut into such.
+    #[must_use]
+    pub fn max_message(&self) -> usize {
+        let connection = &self.slot.connection;
+        let path = self.schedule.paths.get(&connection.peer.sid);
+        path.map_or(MAX_MESSAGE, |path| path.carriage.max_message()).min(connection.max_message())
+    }
+
+    /// Queues one message of 1 to [`MAX_MESSAGE`] bytes, or to [`Stream::max_message`] as it is now or was before,
+    /// whole or not at all.
     ///
     /// # Errors
     ///
@@ -64,8 +74,8 @@ impl<'a> Stream<'a> {
             return Err(SendError::Finished);
         } else if message.is_empty() {
             return Err(SendError::Empty);
-        } else if message.len() > MAX_MESSAGE {
-            return Err(SendError::TooLarge { max: MAX_MESSAGE });
+        } else if message.len() > connection.max_message() {
+            return Err(SendError::TooLarge { max: connection.max_message() });
         } else if capacity == 0 {
             self.schedule.refuse_send(self.id, self.slot);
             return Err(SendError::WouldBlock);

@@ -218,6 +218,11 @@ impl Link {
         self.loss = percent * (MILLION / 100);
     }
 
+    /// From now on packets of more than `bytes` vanish.
+    pub fn set_mtu(&mut self, bytes: usize) {
+        self.mtu = bytes;
+    }
+
     /// From now on the link only delays and limits the rate: nothing vanishes but what overflows its queue.
     pub fn heal(&mut self) {
         (self.loss, self.duplicate, self.reorder, self.corrupt, self.truncate) = (0, 0, 0, 0, 0);

@@ -4,7 +4,7 @@ use super::network::Receiver;
 use super::party::PORT;
 use super::reference::Reference;
 use crate::mdp::{Destination, Identity, InterfaceConfig, InterfaceId, Node, NodeConfig, Uplink};
-use crate::msp::{Config, Endpoint, Event, StreamId};
+use crate::msp::{Config, Endpoint, Event, MAX_MESSAGE, StreamId};
 use crate::{Addr, Datagram, Fingerprint, Host, Instant, Port, Protection, Sid};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -197,6 +197,14 @@ impl Streams<'_> {
         match self {
             Self::Ours(endpoint) => endpoint.stream(id).is_some_and(|mut it| it.send(now, message).is_ok()),
             Self::Reference(reference) => reference.send(id, message),
+        }
+    }
+
+    /// The longest message to send.
+    pub(super) fn max_message(&mut self, id: StreamId) -> usize {
+        match self {
+            Self::Ours(endpoint) => endpoint.stream(id).map_or(MAX_MESSAGE, |stream| stream.max_message()),
+            Self::Reference(_) => MAX_MESSAGE,
         }
     }
 

@@ -1,6 +1,6 @@
 //! One link: bytes of a local connection to and from the messages of its stream.
 
-use crate::msp::{MAX_MESSAGE, Stream};
+use crate::msp::Stream;
 use crate::{Addr, Instant};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -81,7 +81,7 @@ impl Link {
     /// Bytes that may be read from the local side, when at most `share` messages may be unacknowledged.
     pub(super) fn read_budget(&self, stream: &Stream<'_>, share: usize) -> usize {
         match self.outbound {
-            Outbound::Open => room(stream, share) * MAX_MESSAGE,
+            Outbound::Open => room(stream, share) * stream.max_message(),
             Outbound::Ending | Outbound::Ended => 0,
         }
     }
@@ -89,23 +89,24 @@ impl Link {
     /// Gives bytes of the local side, no more than the read budget, to the stream. The last of them, if they
     /// make no full message, are left to [`Link::flush`].
     pub(super) fn push(&mut self, now: Instant, stream: &mut Stream<'_>, share: usize, mut data: &[u8]) {
+        let longest = stream.max_message();
         if !self.staged.is_empty() {
-            let (piece, rest) = data.split_at(data.len().min(MAX_MESSAGE - self.staged.len()));
+            let (piece, rest) = data.split_at(data.len().min(longest.saturating_sub(self.staged.len())));
             self.staged.extend_from_slice(piece);
             self.flush(now, stream, share);
             data = rest;
         }
-        let (messages, tail) = data.as_chunks::<MAX_MESSAGE>();
-        for message in messages {
+        let mut messages = data.chunks_exact(longest);
+        for message in &mut messages {
             self.send(now, stream, Bytes::copy_from_slice(message));
         }
-        self.staged.extend_from_slice(tail);
+        self.staged.extend_from_slice(messages.remainder());
     }
 
     /// Sends what is staged as soon as waiting longer cannot make it more, and then the end of the local
     /// side.
     pub(super) fn flush(&mut self, now: Instant, stream: &mut Stream<'_>, share: usize) {
-        let ripe = self.staged.len() == MAX_MESSAGE || stream.unsent() == 0;
+        let ripe = self.staged.len() >= stream.max_message() || stream.unsent() == 0;
         if !self.staged.is_empty() && ripe && room(stream, share) > 0 {
             self.send(now, stream, Bytes::copy_from_slice(&self.staged));
             self.staged.clear();

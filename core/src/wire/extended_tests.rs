@@ -6,9 +6,10 @@ const TAG: Tag = Tag(NonZeroU32::new(0x0a0b_0c0d).unwrap());
 /// The examples of `docs/msp-extensions.md`: the bytes there, what they mean here, in the same order.
 #[test]
 fn the_examples_of_the_specification_read_and_write_the_same() {
-    let settings = Some(Settings { nonce: 0x1234, features: 0x0f, max_message: 1383 });
+    let settings = Some(Settings { nonce: 0x1234, features: 0x0f, max_message: 1387 });
     let time = Some(Timestamp(0x0102));
     let none = Acknowledgment { consumed: Seq(u32::MAX), window: 256, ranges: smallvec![] };
+    let consumed = Acknowledgment { consumed: Seq(7), window: 256, ranges: smallvec![] };
     let range = |missing, received| Range { missing, received };
     let gaps = Acknowledgment {
         consumed: Seq(0x0001_0203),
@@ -22,8 +23,9 @@ fn the_examples_of_the_specification_read_and_write_the_same() {
         Repr { time, prompt: true, ..Repr::new(TAG, data(5, false, None, b"hi\n")) },
         Repr { acknowledgment: Some((gaps, echo)), ..Repr::new(TAG, Body::Empty) },
         Repr::new(TAG, data(7, true, None, b"")),
-        Repr::new(TAG, data(8, false, Some(Part { offset: 1000, length: 1383 }), b"tail")),
-        Repr::new(TAG, Body::Probe(8)),
+        Repr::new(TAG, data(8, false, Some(Part { offset: 1383, length: 1387 }), b"tail")),
+        Repr { prompt: true, ..Repr::new(TAG, Body::Probe(8)) },
+        Repr { acknowledgment: Some((consumed, None)), ..Repr::new(TAG, Body::Probe(0)) },
         Repr::new(TAG, Body::Stop { nonce: None }),
         Repr::new(TAG, Body::Stop { nonce: Some(0x1234) }),
     ];

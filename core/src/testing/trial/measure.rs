@@ -4,6 +4,7 @@ use super::case::{Case, OVERHEAD};
 use super::cubic::Cubic;
 use super::talk::Role;
 use super::terminal::Terminal;
+use crate::msp::carriage::LARGE_MESSAGE;
 use crate::msp::{MAX_MESSAGE, StreamId};
 use crate::testing::link::Traffic;
 use crate::testing::network::Network;
@@ -193,7 +194,10 @@ impl Trial {
     /// were sent most often.
     #[must_use]
     pub fn limit(&self) -> f64 {
-        self.case.passing() as f64 * MAX_MESSAGE as f64 / self.packet() as f64
+        // No packet with a short message is as long as one with a large one.
+        let is_large = self.network.stations[0].usual_length() > LARGE_MESSAGE as u64;
+        let message = if is_large { LARGE_MESSAGE } else { MAX_MESSAGE };
+        self.case.passing() as f64 * message as f64 / self.packet() as f64
     }
 
     fn packet(&self) -> u64 {

@@ -39,10 +39,10 @@ fn a_window_of_four_and_no_loss_give_what_the_model_of_the_reference_can() {
 #[test]
 fn the_limit_is_what_the_link_passes_without_headers() {
     let bulk = Trial::new(STEADY[2], Kind::Ours, 1).bulk(1, SECOND);
-    let expected = 1_250_000.0 * 0.9 * 1024.0 / bulk.packet as f64;
+    let expected = 1_250_000.0 * 0.9 * 1387.0 / bulk.packet as f64;
     assert!((bulk.limit - expected).abs() < 1.0, "{} {expected}", bulk.limit);
-    assert!((1024 + 28 + 41..1200).contains(&bulk.packet), "{}", bulk.packet);
-    assert!((bulk.least_wire_bytes - bulk.packet as f64 / 1024.0 / 0.9).abs() < 1e-9);
+    assert!((1490..=1500).contains(&bulk.packet), "{}", bulk.packet);
+    assert!((bulk.least_wire_bytes - bulk.packet as f64 / 1387.0 / 0.9).abs() < 1e-9);
 }
 
 #[test]

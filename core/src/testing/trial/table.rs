@@ -54,8 +54,8 @@ const SECTIONS: [(&str, &str, Section); 5] = [
     (
         "bulk",
         "One stream sends as fast as it can, 8 s, in S4 and S5 20 s. good: bytes delivered, % of the limit, from opening\n\
-         the stream on, and of the worst seed; late: in the second half. limit: rate x (1 - loss) x 1024 / bytes of a\n\
-         packet with a full message, kB/s; packet: those bytes, of which 28 are of IP and UDP. wire: bytes sent per byte\n\
+         the stream on, and of the worst seed; late: in the second half. limit: rate x (1 - loss) x message / packet, kB/s: the\n\
+         bytes of a full message, 1024 or 1387, and of the packet with it, of which 28 are of IP and UDP. wire: bytes sent per byte\n\
          delivered; least: the same as a multiple of the least that the loss allows. back: bytes sent back per byte\n\
          delivered. queue: mean wait of packets before the link, ms and % of a round trip, and the longest. 64 KB, 1 MB:\n\
          ms from opening a stream to the last byte.",

@@ -1,7 +1,8 @@
 //! What a program does with its stream in a trial.
 
 use crate::Instant;
-use crate::msp::{CloseReason, Event, MAX_MESSAGE, StreamId};
+use crate::msp::carriage::LARGE_MESSAGE;
+use crate::msp::{CloseReason, Event, StreamId};
 use crate::testing::Streams;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -14,7 +15,7 @@ const TELLS: u8 = b'.';
 pub const SMALL: usize = 64;
 
 static QUESTION: [u8; SMALL] = [ASKS; SMALL];
-static PIECE: [u8; MAX_MESSAGE] = [TELLS; MAX_MESSAGE];
+static PIECE: [u8; LARGE_MESSAGE] = [TELLS; LARGE_MESSAGE];
 
 /// What one end of a stream does by itself.
 #[derive(Debug, Clone)]
@@ -132,7 +133,7 @@ impl Talk {
         while self.writable {
             let message = match &self.role {
                 Role::Bulk { left } if *left > 0 => Bytes::from_static(&PIECE)
-                    .slice(..PIECE.len().min(usize::try_from(*left).unwrap_or(usize::MAX))),
+                    .slice(..streams.max_message(id).min(usize::try_from(*left).unwrap_or(usize::MAX))),
                 Role::Ask { next: Some(at), .. } if *at <= now => Bytes::from_static(&QUESTION),
                 Role::Serve { owed: 1.., .. } => Bytes::from_static(&PIECE[..SMALL]),
                 _ => break,
