@@ -152,6 +152,10 @@ impl Program {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kilobytes of memory that it has resident.
     #[cfg(target_os = "linux")]
     pub fn resident(&self) -> u64 {
