@@ -256,7 +256,7 @@ impl Rate {
             // A sender that has had little to send has learned little.
             Phase::Startup { .. } => (GROUP * 1_000_000 / self.micros().max(1), STARTUP),
             Phase::Drain => (MIN_RATE, DRAIN),
-            Phase::Cruise { place: 0 | 1, .. } if self.queueing => (MIN_RATE, 90),
+            Phase::Cruise { place: 0 | 1, .. } if self.queueing => (MIN_RATE, 92),
             Phase::Cruise { place, .. } => (MIN_RATE, CYCLE[place] * MARGIN / 100),
         };
         if self.rate() == 0 { 0 } else { self.rate().max(least) * gain / 100 }
