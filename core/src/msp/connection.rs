@@ -505,11 +505,9 @@ impl Connection {
         };
         match insertion {
             // A reference peer is told of what is consumed, and no sooner.
-            Insertion::InOrder if self.form.is_tagged() => {
-                self.on_news(now);
-                if had_hole {
-                    self.acknowledgment.by(now);
-                }
+            // A gap is told of at once, but not each packet after it: the peer goes by when they were sent.
+            Insertion::InOrder | Insertion::OutOfOrder if self.form.is_tagged() => {
+                self.acknowledgment.on_news(now, self.receive.has_hole() != had_hole);
             }
             Insertion::InOrder | Insertion::Part => {}
             // At once, since it tells the peer of the loss.
