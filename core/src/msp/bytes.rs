@@ -15,7 +15,7 @@ impl Stream<'_> {
     pub fn write(&mut self, now: Instant, data: &[u8]) -> Result<usize, SendError> {
         let mut taken = 0;
         for message in data.chunks(self.max_message()) {
-            match self.send(now, Bytes::copy_from_slice(message)) {
+            match self.send_bytes(now, Bytes::copy_from_slice(message)) {
                 Ok(()) => taken += message.len(),
                 Err(error) if taken == 0 => return Err(error),
                 Err(_) => break,

@@ -51,21 +51,28 @@ impl<'a> Stream<'a> {
     }
 
     /// The longest message that the way to the peer carries, as far as is known now: [`MAX_MESSAGE`], or more between
-    /// two nodes of ours in one hop. As messages, whatever is only bytes is to be cut into such.
-    #[must_use]
-    pub fn max_message(&self) -> usize {
+    /// two nodes of ours in one hop. Bytes are cut into such.
+    pub(crate) fn max_message(&self) -> usize {
         let connection = &self.slot.connection;
         let path = self.schedule.paths.get(&connection.peer.sid);
         path.map_or(MAX_MESSAGE, |path| path.carriage.max_message()).min(connection.max_message())
     }
 
-    /// Queues one message of 1 to [`MAX_MESSAGE`] bytes, or to [`Stream::max_message`] as it is now or was before,
-    /// whole or not at all.
+    /// Queues one message of 1 to [`MAX_MESSAGE`] bytes, whole or not at all.
     ///
     /// # Errors
     ///
     /// See [`SendError`]; the message was not queued then.
     pub fn send(&mut self, now: Instant, message: Bytes) -> Result<(), SendError> {
+        self.send_up_to(now, message, MAX_MESSAGE)
+    }
+
+    /// The same for some of many bytes: of up to [`Stream::max_message`], as it is now or was before.
+    pub(crate) fn send_bytes(&mut self, now: Instant, bytes: Bytes) -> Result<(), SendError> {
+        self.send_up_to(now, bytes, self.slot.connection.max_message())
+    }
+
+    fn send_up_to(&mut self, now: Instant, message: Bytes, max: usize) -> Result<(), SendError> {
         let capacity = self.schedule.capacity(&self.slot.connection);
         let connection = &mut self.slot.connection;
         if let Some(reason) = connection.closed() {
@@ -74,8 +81,8 @@ impl<'a> Stream<'a> {
             return Err(SendError::Finished);
         } else if message.is_empty() {
             return Err(SendError::Empty);
-        } else if message.len() > connection.max_message() {
-            return Err(SendError::TooLarge { max: connection.max_message() });
+        } else if message.len() > max {
+            return Err(SendError::TooLarge { max });
         } else if capacity == 0 {
             self.schedule.refuse_send(self.id, self.slot);
             return Err(SendError::WouldBlock);

@@ -195,7 +195,9 @@ impl Streams<'_> {
 
     pub(super) fn send(&mut self, now: Instant, id: StreamId, message: Bytes) -> bool {
         match self {
-            Self::Ours(endpoint) => endpoint.stream(id).is_some_and(|mut it| it.send(now, message).is_ok()),
+            Self::Ours(endpoint) => {
+                endpoint.stream(id).is_some_and(|mut it| it.send_bytes(now, message).is_ok())
+            }
             Self::Reference(reference) => reference.send(id, message),
         }
     }

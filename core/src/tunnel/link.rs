@@ -159,7 +159,7 @@ impl Link {
     /// There is room. What a stream that has failed refuses is lost, as it reports itself.
     fn send(&mut self, now: Instant, stream: &mut Stream<'_>, message: Bytes) {
         let length = message.len() as u64;
-        if stream.send(now, message).is_ok() {
+        if stream.send_bytes(now, message).is_ok() {
             self.sent += length;
         }
     }
