@@ -189,7 +189,7 @@ fn definition() -> clap::Command {
     let connections = || option("max-connections", "N", "Connections at once; 1000 at most through a daemon");
     let memory = || {
         option("max-memory", "MB", "Memory for data on its way, of all connections together")
-            .default_value("6")
+            .default_value("12")
     };
     let far_end = |help| positional(FAR_END, help);
     clap::Command::new("msp")

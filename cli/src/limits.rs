@@ -18,9 +18,9 @@ pub(crate) fn settings(limits: &Limits) -> (TunnelConfig, msp::Config) {
     streams.max_half_open = tunnel.max_links.div_ceil(2);
     streams.new_streams = rate.saturating_mul(2);
     streams.new_streams_per_peer = rate;
-    streams.receive_memory = (memory as usize) << 20;
-    streams.receive_memory /= 3;
-    streams.send_memory = 2 * streams.receive_memory;
+    // More is received than sent while a message is missing: all that follows it waits.
+    streams.send_memory = ((memory as usize) << 20) / 3;
+    streams.receive_memory = 2 * streams.send_memory;
     (tunnel, streams)
 }
 
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn the_usual_options_are_the_usual_settings() {
-        let limits = Limits { connections: 128, per_peer: 128, rate: 100, memory: 6 };
+        let limits = Limits { connections: 128, per_peer: 128, rate: 100, memory: 12 };
         let (tunnel, mut streams) = settings(&limits);
         streams.max_half_open = msp::Config::default().max_half_open;
         assert_eq!((tunnel, streams), (TunnelConfig::default(), msp::Config::default()));
@@ -61,7 +61,7 @@ mod tests {
         let limits = Limits { connections: 1, per_peer: 1, rate: 1, memory: 1 };
         let (tunnel, streams) = settings(&limits);
         assert_eq!((tunnel.max_links, streams.max_streams, streams.max_half_open), (1, 2, 1));
-        assert_eq!((streams.new_streams, streams.send_memory / 1000), (2, 699));
+        assert_eq!((streams.new_streams, streams.send_memory / 1000), (2, 349));
     }
 
     #[test]
