@@ -417,14 +417,17 @@ impl Connection {
         }
         self.stats.sent += 1;
         self.stats.retransmitted += u64::from(segment.retransmission);
-        let seq = segment.seq;
+        let (seq, part) = (segment.seq, segment.part);
         let acknowledged = self.form.emit(now, first, received, Some(segment), buffer);
         if self.send.has_reports() {
+            // The way is told of a message once, with all packets that it takes.
+            let packets = match part {
+                None => 1,
+                Some(Part { offset: 0, .. }) => 2,
+                Some(_) => return acknowledged,
+            };
             let more = more || self.send.readiness(usize::MAX) == Readiness::Ready;
-            let sent = path.rate.on_sent(now, buffer.len() + OVERHEAD, more);
-            if let Some(first_part) = self.send.note_sent(seq, sent) {
-                path.rate.on_forgotten(first_part.bytes());
-            }
+            self.send.note_sent(seq, path.rate.on_sent(now, packets * (buffer.len() + OVERHEAD), more));
             return acknowledged;
         }
         self.pacer.on_sent(now);

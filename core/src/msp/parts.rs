@@ -31,6 +31,7 @@ impl SendBuffer {
     pub(crate) fn next_packet(&mut self, now: Instant, is_large: bool) -> Option<Outgoing<'_>> {
         if let Some((index, tail)) = self.pending_tail() {
             self.tail = None;
+            self.selective.iter_mut().for_each(|selective| selective.last_sent = now);
             let segment = self.segments.get_mut(index)?;
             segment.sent_at = now;
             let Tail { seq, prompt, retransmission } = tail;
@@ -55,11 +56,6 @@ impl SendBuffer {
         let part = Some(Part { offset: 0, length: length as u16 });
         let payload = segment.payload.get(..length.div_ceil(2))?;
         Some(Outgoing { seq, payload, part, shutdown, retransmission, prompt: false })
-    }
-
-    /// Whether a second part asks for an acknowledgment.
-    pub(super) fn has_prompting_tail(&self) -> bool {
-        self.pending_tail().is_some_and(|(_, tail)| tail.prompt)
     }
 
     /// The second part to send now, and the place of its message, unless it has become pointless.

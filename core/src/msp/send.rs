@@ -188,10 +188,10 @@ impl SendBuffer {
         self.selective.is_some()
     }
 
-    /// Whether the next segment is a probe, which does not wait for what else is on its way.
+    /// Whether the next packet is a probe, or the rest of a message, which does not wait for what else is on its way.
     pub(crate) fn is_probing(&self) -> bool {
         let prompts = self.selective.as_ref().is_some_and(|selective| selective.prompts);
-        (self.lost > 0 && prompts) || self.has_prompting_tail()
+        (self.lost > 0 && prompts) || self.pending_tail().is_some()
     }
 
     /// Segments queued or unacknowledged.
@@ -400,11 +400,12 @@ impl SendBuffer {
         Some(Outgoing { prompt, seq, payload, part: None, shutdown, retransmission })
     }
 
-    /// The segment `seq`, which has just been sent, takes place on the way to the peer. Gives the place that its first
-    /// part had.
-    pub(crate) fn note_sent(&mut self, seq: Seq, sent: Sent) -> Option<Sent> {
-        let index = usize::try_from(seq - self.base).ok()?;
-        self.segments.get_mut(index)?.on_its_way.replace(sent)
+    /// The segment `seq`, which has just been sent, takes place on the way to the peer.
+    pub(crate) fn note_sent(&mut self, seq: Seq, sent: Sent) {
+        let index = usize::try_from(seq - self.base).ok();
+        if let Some(segment) = index.and_then(|index| self.segments.get_mut(index)) {
+            segment.on_its_way = Some(sent);
+        }
     }
 
     /// Bytes that the way to the peer has been told of, and not yet of their fate.
