@@ -78,11 +78,26 @@ fn nothing_is_lost_when_the_way_becomes_narrower_in_mid_stream() {
     }
 }
 
+/// What arrives in parts, when nothing else did, tells that large messages do not.
+#[test]
+fn the_last_messages_of_a_stream_show_that_the_way_has_become_narrower() {
+    for (seed, loss) in (60..).zip([0, 0, 5, 10]) {
+        let mut pair = pair(seed, &Config::default(), |link| link.mtu(1472).delay(ms(40)).loss(loss));
+        pair.open(Socket::waiting().sending(pattern(1, 1_000_000))).unwrap();
+        pair.run(ms(10_000));
+        assert_eq!(pair.socket(SERVER, 0).received.len(), 1_000_000);
+        pair.links[CLIENT].set_mtu(1300);
+        pair.socket(CLIENT, 0).input.extend(pattern(2, 8000));
+        let arrives = pair.run_until(ms(1200), |pair| pair.socket(SERVER, 0).received.len() == 1_008_000);
+        assert!(arrives, "{} bytes", pair.socket(SERVER, 0).received.len());
+    }
+}
+
 #[test]
 fn a_way_that_becomes_wider_is_found_after_a_minute() {
     let mut pair = pair(30, &Config::default(), |link| link.mtu(1204));
     pair.open(Socket::waiting().sending(pattern(1, 500_000))).unwrap();
-    pair.run(MINUTE);
+    pair.run(ms(61_000));
     pair.links[CLIENT].set_mtu(1472);
     let socket = pair.socket(CLIENT, 0);
     socket.input.extend(pattern(2, 1_000_000));

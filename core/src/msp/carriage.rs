@@ -76,10 +76,16 @@ impl Carriage {
             && *arrived < sent_at
         {
             *lost += 1;
-            if *lost == MAX_LOST {
+            if *lost >= MAX_LOST {
                 *self = Self::Small { sent: 0, next: now };
             }
         }
+    }
+
+    /// One that went in parts, since nothing had arrived, has arrived. That it was lost before as a whole, three times
+    /// in a row, counts as two.
+    pub(super) fn on_parts_arrived(&mut self, now: Instant, sent_at: Instant) {
+        (0..2).for_each(|_| self.on_lost(now, sent_at));
     }
 
     /// The layer below has no way for it.
@@ -128,6 +134,18 @@ mod tests {
         assert!(carriage.is_large(), "one burst, and three");
         carriage.on_lost(ms(1000), ms(204));
         assert!(!carriage.is_large() && carriage.wants_probe(ms(1000)));
+    }
+
+    #[test]
+    fn parts_that_arrive_when_nothing_else_does_tell_that_the_way_is_narrower() {
+        let mut carriage = Carriage::new();
+        carriage.on_answer(ms(100));
+        carriage.on_parts_arrived(ms(150), ms(99));
+        assert!(carriage.is_large(), "they were sent before it was known to be wide");
+        carriage.on_parts_arrived(ms(150), ms(101));
+        assert!(carriage.is_large(), "all of them may have been lost by chance");
+        carriage.on_parts_arrived(ms(150), ms(102));
+        assert!(!carriage.is_large() && carriage.wants_probe(ms(150)));
     }
 
     #[test]

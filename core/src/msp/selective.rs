@@ -298,6 +298,8 @@ impl Arrived<'_> {
         segment.on_its_way.into_iter().for_each(|sent| self.path.rate.on_answered(sent, false));
         if segment.is_large() {
             self.path.carriage.on_arrived(sent_at);
+        } else if !segment.whole {
+            self.path.carriage.on_parts_arrived(now, sent_at);
         }
         self.count += 1;
         if transmissions == 1 {
