@@ -6,9 +6,13 @@ use crate::msp::MAX_MESSAGE;
 use crate::msp::carriage::LARGE_MESSAGE;
 use crate::msp::paths::Path;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 /// Messages that wait to be sent on a stream that large ones would be of use to.
 const MIN_UNSENT: usize = 4;
+/// Between two probes. Several may be on a long way; the retransmission timeout, which grows with losses, can be longer
+/// than a whole transfer.
+const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 
 impl Connection {
     /// The longest message that may be queued. Where the way does not carry such, it goes in parts.
@@ -29,7 +33,7 @@ impl Connection {
         self.form.emit_probe(buffer);
         let sent = path.rate.on_sent(now, buffer.len() + OVERHEAD, true);
         path.rate.on_forgotten(sent.bytes());
-        path.carriage.on_probe(now, self.round_trip.timeout());
+        path.carriage.on_probe(now, PROBE_INTERVAL);
     }
 }
 
