@@ -26,6 +26,10 @@ const ROUNDS: usize = 10;
 const ROUNDS_QUEUEING: usize = 3;
 /// No path is taken for slower, in bytes a second.
 const MIN_RATE: u64 = 1200;
+/// Fewer bytes tell nothing of a rate that was higher.
+const MIN_SAMPLE: u64 = 3 * 1200;
+/// No packet waits longer than this for its turn, nor than two round trips.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes that may be on their way beyond the window: one group of packets that are acknowledged together.
 const GROUP: u64 = 16 * 1200;
 /// What leaves at once takes this long at the pace, or is this many bytes.
@@ -157,7 +161,9 @@ impl Rate {
         let pace = self.pace();
         if pace > 0 {
             let time = |bytes: u64| Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / pace);
-            self.drained = self.drained.max(now) + time(bytes);
+            // Whatever the pace: it may have been a guess, and soon be another.
+            let latest = now + (self.minimum * 2).min(MAX_PAUSE);
+            self.drained = (self.drained.max(now) + time(bytes)).min(latest.max(now + BURST));
             let burst = BURST.max(time(BURST_BYTES));
             if self.drained > now + burst {
                 self.paused_until = self.drained - burst / 2;
@@ -221,7 +227,8 @@ impl Rate {
             let rate = rate(newest.total - newest.taken)
                 .min(delivered.saturating_mul(u64::from(MILLION)) / passes * slack / 100);
             self.round_rate = self.round_rate.max(rate);
-            if !newest.limited || rate > self.rate() {
+            let many = newest.total - newest.taken >= MIN_SAMPLE;
+            if (many && !newest.limited) || rate > self.rate() {
                 self.rounds[0] = self.rounds[0].max(rate);
             }
         }
@@ -232,8 +239,9 @@ impl Rate {
             self.queueing = self.round_minimum.take().is_some_and(|least| self.is_queue(least));
         }
         // Whether the path was used in this round, so that it has shown what it takes.
-        let much = newest.total - newest.taken >= GROUP / 2 && self.round_rate >= self.rate() / 8 * 7;
-        let used = !newest.limited || much;
+        // A few packets, such as probes, show nothing.
+        let many = newest.total - newest.taken >= GROUP / 2;
+        let used = !newest.limited || (many && self.round_rate >= self.rate() / 8 * 7);
         self.advance(at, new_round, used);
         if new_round {
             (self.round_rate, self.round_delivered) = (0, 0);

@@ -136,6 +136,26 @@ fn a_path_that_becomes_slow_gets_less_at_once_and_more_when_it_is_fast_again() {
     assert!(share > 0.85, "{share}");
 }
 
+/// After a burst of losses, nothing but probes is sent for a while, each of which takes longer than usual.
+#[test]
+fn lone_probes_do_not_make_a_path_slow() {
+    let mut path = Path::new(1_000_000, 60_000, 0);
+    path.run(5 * SECOND);
+    while !path.answers.is_empty() {
+        path.answer();
+    }
+    for _ in 0..10 {
+        path.now += SECOND;
+        path.send(true);
+        path.answers.iter_mut().for_each(|(at, ..)| *at += ROUND_TRIP);
+        path.answer();
+    }
+    assert!(path.model.next() <= path.now + 2 * ROUND_TRIP, "{:?}", path.model.next());
+    let seen = path.run(SECOND);
+    let share = path.share(&seen, SECOND);
+    assert!(share > 0.85, "{share}");
+}
+
 #[test]
 fn who_sends_little_never_waits() {
     let mut path = Path::new(1_000_000, 60_000, 1);
