@@ -299,7 +299,7 @@ impl Node {
         let is_direct = next_hop == Some(to.sid) && self.is_reachable(&to.sid);
         let once = repair == Repair::Sender && is_direct;
         // Whoever repairs losses is of our kind and knows that its neighbour is.
-        let max = if once && self.hears_unicast(&to.sid) {
+        let max = if once && self.has_short_way(&to.sid) {
             MAX_PACKET - NEIGHBOUR_HEADERS - overhead
         } else {
             (self.config.mtu - MAX_HEADERS).min(FORBIDDEN_PAYLOAD_LEN - 1) - overhead
@@ -379,9 +379,12 @@ impl Node {
             .is_some_and(|hop| self.neighbours.get(&hop).is_some_and(|neighbour| neighbour.is_up(self.now)))
     }
 
-    /// Whether what goes to this neighbour reaches nobody else.
-    fn hears_unicast(&self, sid: &Sid) -> bool {
-        let path = self.neighbours.get(sid).and_then(|it| it.path(self.now, self.config.expiry));
+    /// Whether what goes to this neighbour reaches nobody else, in packets with [`NEIGHBOUR_HEADERS`].
+    fn has_short_way(&self, sid: &Sid) -> bool {
+        let Some(neighbour) = self.neighbours.get(sid).filter(|it| it.knows_us(self.now)) else {
+            return false;
+        };
+        let path = neighbour.path(self.now, self.config.expiry);
         path.is_some_and(|(_, transport, _)| transport == Transport::Unicast)
     }
 

@@ -148,6 +148,7 @@ impl Node {
                 if writer.is_empty() && slot == Slot::Unsent && frame.once {
                     // It is too long for the way that there is now.
                     neighbour.outbox.drop_next();
+                    self.stats.datagrams_expired += 1;
                     continue;
                 }
                 break;

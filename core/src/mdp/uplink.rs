@@ -241,3 +241,7 @@ impl Uplink {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "uplink_tests.rs"]
+mod tests;

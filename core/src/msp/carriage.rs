@@ -8,7 +8,7 @@ use core::time::Duration;
 /// it makes a UDP payload of 1472 bytes.
 pub(crate) const LARGE_MESSAGE: usize = 1387;
 /// The packet with such a message and without an acknowledgment, and so that of a probe.
-pub(super) const LARGE_PACKET: usize = 12 + LARGE_MESSAGE;
+pub(crate) const LARGE_PACKET: usize = 12 + LARGE_MESSAGE;
 
 /// Probes without an answer that say the way does not carry them. RFC 8899 has three; where 30 % of packets are lost,
 /// these and their answers would be lost together in one of eight cases.
