@@ -66,7 +66,7 @@ fn verbose_tells_what_is_in_force() {
     let limits = program.line("limits:");
     assert_eq!(
         limits,
-        "7 connections at once, 128 of one peer, 3 new ones a second of one peer and twice as many of all; 6 MB \
+        "7 connections at once, 128 of one peer, 3 new ones a second of one peer and twice as many of all; 12 MB \
          of data on its way"
     );
     let sid = "0123456789abcdef".repeat(4);
