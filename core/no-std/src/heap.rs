@@ -9,7 +9,7 @@ use linked_list_allocator::LockedHeap;
 /// All the memory that the core can get. This is enough for what happens here; what strangers can make it keep at most
 /// follows from its limits, see `msp_core::NodeConfig` and `msp_core::msp::Config::max_memory`. An allocation that
 /// fails ends the program.
-pub const SIZE: usize = 64 * 1024;
+pub const SIZE: usize = 80 * 1024;
 
 static mut BLOCK: [MaybeUninit<u8>; SIZE] = [MaybeUninit::uninit(); SIZE];
 
