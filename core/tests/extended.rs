@@ -6,7 +6,9 @@ use core::num::NonZeroU32;
 use core::time::Duration;
 use msp_core::msp::{CloseReason, Config, DatagramError, Endpoint, Event, StreamId};
 use msp_core::testing::{Pair, Side, seed};
-use msp_core::wire::extended::{Acknowledgment, Body, Data, Offer, Repr, Settings, Tag, Timestamp, feature};
+use msp_core::wire::extended::{
+    Acknowledgment, Body, Data, Offer, Range, Ranges, Repr, Settings, Tag, Timestamp, feature,
+};
 use msp_core::wire::msp;
 use msp_core::{Addr, Datagram, Instant, Protection, Seq, Seq16};
 
@@ -150,6 +152,26 @@ fn packets_without_the_tag_change_nothing() {
     pair.run(ms(100));
     pair.drain(Side::B);
     assert_eq!(pair.received[1][&b], b"hello more");
+}
+
+/// Ranges may span half of all numbers, so that those of such a report end before what was sent.
+#[test]
+fn a_report_of_what_was_never_sent_changes_nothing() {
+    let (mut pair, a, b) = pair(11, [true, true]);
+    let Kind::Extended(tag) = kinds(&pair, Side::B)[0] else { panic!("not extended") };
+    let port = pair.stream(Side::B, b).peer().port;
+    for consumed in [1, 2, 100, u32::MAX / 2 - 1] {
+        let ranges = Ranges::from_iter([Range { missing: u32::MAX / 2 - 1, received: 1 }]);
+        let report = Acknowledgment { consumed: Seq(consumed), window: 9, ranges };
+        let packet = emit(&Repr { acknowledgment: Some((report, None)), ..Repr::new(tag, Body::Empty) });
+        for to in [Side::A, Side::B] {
+            assert_eq!(deliver(&mut pair, to, port, &packet), Ok(()));
+        }
+    }
+    send(&mut pair, Side::A, a, b"more");
+    pair.run(ms(100));
+    pair.drain(Side::B);
+    assert_eq!(pair.received[1][&b], b"hellomore");
 }
 
 #[test]

@@ -97,7 +97,8 @@ impl SendBuffer {
     ) -> Acknowledged {
         let newest = self.newest();
         let Some(selective) = &mut self.selective else { return Acknowledged::default() };
-        if newest.is_before(report.highest()) {
+        // The ranges may span half of all numbers, and so lead from beyond the newest to before it.
+        if newest.is_before(report.consumed) || newest.is_before(report.highest()) {
             return Acknowledged::default(); // of what was never sent
         }
         // One of a packet that was never sent tells nothing.

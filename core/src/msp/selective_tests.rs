@@ -92,7 +92,8 @@ fn a_report_takes_nothing_back_and_one_of_the_future_is_none() {
     for (old, echo) in older {
         assert_eq!(buffer.on_report(ms(147), &old, echo, &mut Path::new()), Acknowledged::default());
     }
-    for wrong in [report(9, &[]), report(2, &[(6, 1)]), report(0, &[(0, 9)])] {
+    let around = report(20, &[(u32::MAX / 2 - 1, 1)]); // the end of its range is before what was sent
+    for wrong in [report(9, &[]), report(2, &[(6, 1)]), report(0, &[(0, 9)]), around] {
         assert_eq!(buffer.on_report(ms(147), &wrong, None, &mut Path::new()), Acknowledged::default());
     }
     assert_eq!((buffer.base(), buffer.in_flight(), buffer.bytes()), before);
