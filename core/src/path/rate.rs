@@ -24,8 +24,9 @@ const FULL_ROUNDS: u8 = 3;
 /// Rounds whose rates are remembered, and those while there is a queue: the path may have become slower.
 const ROUNDS: usize = 10;
 const ROUNDS_QUEUEING: usize = 3;
-/// No path is taken for slower, in bytes a second.
+/// No path is taken for slower or faster, in bytes a second.
 const MIN_RATE: u64 = 1200;
+const MAX_RATE: u64 = 10_000_000_000;
 /// Fewer bytes tell nothing of a rate that was higher.
 const MIN_SAMPLE: u64 = 3 * 1200;
 /// No packet waits longer than this for its turn, nor than two round trips.
@@ -217,7 +218,7 @@ impl Rate {
         let interval = (at - newest.taken_at).max(newest.at - newest.taken_sent);
         if interval >= minimum && !interval.is_zero() {
             let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
-            let rate = |bytes: u64| bytes.saturating_mul(1_000_000_000) / nanos;
+            let rate = |bytes: u64| (bytes.saturating_mul(1_000_000_000) / nanos).min(MAX_RATE);
             let delivered = rate(self.delivered - newest.delivered);
             self.round_delivered = self.round_delivered.max(delivered);
             // What a full queue does not take has used no time. One that is too short to be seen shows only in that

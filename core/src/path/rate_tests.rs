@@ -1,5 +1,6 @@
 use super::*;
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 const PACKET: usize = 1200;
 const SECOND: Duration = Duration::from_secs(1);
@@ -181,4 +182,53 @@ fn the_share_of_losses_is_that_of_the_latest_packets() {
     assert!(loss.share < 1000, "{}", loss.share);
     (0..1000).for_each(|_| loss.note(true));
     assert!((999_000..=MILLION).contains(&loss.share), "{}", loss.share);
+}
+
+/// A peer decides what arrives, when it says so, and how long the way seems.
+#[test]
+fn whatever_a_peer_claims_the_path_opens_again() {
+    for seed in 0..20 {
+        let mut rng = crate::Rng::new([seed; 32]);
+        let (mut model, mut now) = (Rate::new(), Instant::from_millis(10_000));
+        let mut on_way: VecDeque<Sent> = VecDeque::new();
+        let mut minimum = Duration::MAX;
+        for _ in 0..1000 {
+            now += Duration::from_micros([0, 1, 3, 100, 10_000, 2_000_000][rng.below(6) as usize]);
+            for _ in 0..rng.below(400) {
+                if model.has_window() && model.next() <= now && on_way.len() < 4096 {
+                    on_way.push_back(model.on_sent(now, 1200, rng.below(4) > 0));
+                }
+            }
+            let in_flight: u64 = on_way.iter().map(Sent::bytes).sum();
+            assert_eq!(model.in_flight, in_flight, "seed {seed}");
+            let lossy = rng.below(3) == 0;
+            for _ in 0..rng.below(2 * on_way.len() as u64 + 1) {
+                let index = if rng.below(2) == 0 { 0 } else { on_way.len().saturating_sub(1) };
+                if let Some(sent) = on_way.remove(index) {
+                    model.on_answered(sent, lossy && rng.below(8) > 0);
+                }
+            }
+            let held = Duration::from_micros(100 * rng.below(256));
+            let round_trip = Duration::from_micros([0, 1, 100, 40_000, 6_553_500][rng.below(5) as usize]);
+            minimum = if rng.below(50) == 0 { round_trip } else { minimum.min(round_trip) };
+            model.on_acknowledged(now - held, Some(round_trip).filter(|_| rng.below(3) > 0), minimum);
+            assert!(model.next() <= now + 2 * SECOND, "seed {seed}: {:?}", model.next());
+        }
+        on_way.drain(..).for_each(|sent| model.on_answered(sent, true));
+        assert!(model.has_window(), "seed {seed}");
+    }
+}
+
+/// A peer that says that it has held its report for nearly as long as the packets took, and that all were lost before.
+#[test]
+fn no_rate_is_too_high_to_reckon_with() {
+    let (mut model, now) = (Rate::new(), Instant::from_millis(10_000));
+    model.calm_loss = Loss { share: MILLION, packets: 1 };
+    let sent: Vec<Sent> = (0..10_000).map(|_| model.on_sent(now, 1200, true)).collect();
+    sent.into_iter().for_each(|sent| model.on_answered(sent, false));
+    let least = Duration::from_micros(1);
+    model.on_acknowledged(now + least, Some(least), least);
+    assert_eq!(model.rate(), MAX_RATE);
+    model.on_sent(now + least, 1200, true);
+    assert!(model.next() <= now + SECOND);
 }
