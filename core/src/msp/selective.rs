@@ -221,6 +221,7 @@ impl SendBuffer {
         if in_flight == 0 || now < selective.probe_at(self.timer_start, round_trip) {
             return Loss::None;
         }
+        self.timer_start = now; // the next one may be as soon after this one as it was after the last packet
         selective.probes += 1;
         selective.prompts = true;
         let guilty = selective.probes > INNOCENT_PROBES;

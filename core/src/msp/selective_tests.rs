@@ -147,6 +147,17 @@ fn silence_is_answered_by_probes_that_ask_for_an_answer() {
     assert_eq!(timeout(&mut buffer, &round_trip, at + 41), (Loss::Fast, Vec::from([1, 2])));
 }
 
+/// Timers are handled until none is due, before anything is sent.
+#[test]
+fn one_silence_is_answered_by_one_probe() {
+    let (mut buffer, round_trip) = sent(3);
+    let first = buffer.timeout(&round_trip).unwrap();
+    assert_eq!(buffer.on_timeout(first, &round_trip, &mut Path::new()), Loss::None);
+    assert!(buffer.timeout(&round_trip) > Some(first), "{:?}", buffer.timeout(&round_trip));
+    assert_eq!(buffer.on_timeout(first, &round_trip, &mut Path::new()), Loss::None);
+    assert_eq!(buffer.in_flight(), 2);
+}
+
 #[test]
 fn a_retransmission_in_vain_makes_patient() {
     let (mut buffer, round_trip) = sent(4);
