@@ -64,7 +64,9 @@ mod tunnel;
 
 pub use driver::Driver;
 pub use event_loop::{Stopper, poll};
-pub use msp_sockets::{BindError, Config, DEFAULT_PORT, Error, Source, Target, is_daemon_running, random};
+pub use msp_sockets::{
+    BindError, Config, DEFAULT_PORT, Error, RunDirectory, Source, Target, is_daemon_running, random,
+};
 pub use node::Node;
 pub use runtime::Runtime;
 pub use tunnel::Tunnel;
