@@ -216,8 +216,8 @@ pub use addr::{Addr, ParsePortError, ParseSidError, Port, Sid};
 pub use host::Host;
 pub use mdp::{
     Daemon, DaemonConfig, DaemonEvent, Datagram, Destination, Fingerprint, Identity, Incoming,
-    InterfaceConfig, InterfaceId, Node, NodeConfig, NodeEvent, NodeStats, SendDatagramError, Transmit,
-    Uplink, UplinkEvent,
+    InterfaceConfig, InterfaceId, NeighbourStatus, Node, NodeConfig, NodeEvent, NodeStats, RouteStatus,
+    SendDatagramError, Transmit, Uplink, UplinkEvent,
 };
 pub use rng::Rng;
 pub use seq::{Seq, Seq16};

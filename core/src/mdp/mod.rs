@@ -27,6 +27,7 @@ mod outbox;
 mod ping;
 mod receive;
 mod services;
+mod status;
 mod transmit;
 mod uplink;
 
@@ -41,6 +42,7 @@ pub use identity::{Identity, sid_of_signing_key, verify, verify_datagram};
 pub use keyring::{Keyring, KeyringError, KeyringIdentity};
 pub use node::{Destination, InterfaceId, Node, NodeEvent, Transmit};
 pub use ping::{Ping, PingConfig, PingEvent, PingSummary};
+pub use status::{NeighbourStatus, RouteStatus};
 pub use uplink::{Incoming, Uplink, UplinkEvent};
 
 /// Who sends again what is lost on the hop to a neighbour.

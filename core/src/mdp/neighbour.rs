@@ -91,6 +91,8 @@ struct Outbound {
     interface: InterfaceId,
     transport: Transport,
     until: Instant,
+    /// The loss that it reported.
+    loss: u8,
 }
 
 /// How the neighbour is heard best, which is what it is told.
@@ -122,6 +124,8 @@ pub(super) struct Neighbour {
     pub(super) explain: Vec<u8>,
     /// Answers that it can draw from us.
     pub(super) answers: Quota,
+    /// Frames sent to it again.
+    pub(super) retransmissions: u64,
     introduce_until: Instant,
     /// In the order in which they are preferred.
     links: SmallVec<[Link; 1]>,
@@ -147,6 +151,7 @@ impl Neighbour {
             frames: History::default(),
             explain: Vec::new(),
             answers: Quota::new(Duration::from_secs(1), answer_rate),
+            retransmissions: 0,
             introduce_until: now,
             links: SmallVec::new(),
             outbound: None,
@@ -272,7 +277,8 @@ impl Neighbour {
             return false;
         }
         let news = !self.is_up(now);
-        self.outbound = Some(Outbound { interface, transport, until: now + expiry });
+        let loss = ack.map_or(0, loss);
+        self.outbound = Some(Outbound { interface, transport, until: now + expiry, loss });
         self.standing = self.standing.max(Standing::Confirmed);
         self.outbox.set_confirmed(true);
         let number = match transport {
@@ -291,6 +297,23 @@ impl Neighbour {
     /// Whether it reports that it hears us.
     pub(super) fn is_up(&self, now: Instant) -> bool {
         self.outbound.is_some_and(|outbound| now < outbound.until)
+    }
+
+    /// Of 15 packets to it, how many it missed, if it said so.
+    pub(super) fn loss_to(&self) -> Option<u8> {
+        self.outbound.map(|outbound| outbound.loss)
+    }
+
+    /// Of 15 packets from it, how many were missed on the link that it is told of.
+    pub(super) fn loss_from(&self) -> Option<u8> {
+        let (interface, peer_interface, transport) = self.reported?;
+        let is_meant = |link: &&Link| (link.interface, link.peer_interface) == (interface, peer_interface);
+        let link = self.links.iter().find(is_meant)?;
+        let inbound = match transport {
+            Transport::Unicast => &link.unicast,
+            Transport::Broadcast => &link.broadcast,
+        };
+        inbound.history.ack().map(loss)
     }
 
     /// It was up and no longer is. To be asked once.
@@ -439,6 +462,12 @@ impl Neighbour {
         let deadlines = [explain, self.ack_at, self.whole_at(), self.outbox.deadline()];
         deadlines.into_iter().flatten().fold(self.expire_at(expiry), Instant::min)
     }
+}
+
+/// How many of 15 packets before the newest are missing; few are none (`spec/50` section 3).
+const fn loss(ack: Ack) -> u8 {
+    let missing = 15 - (ack.mask & 0x7fff).count_ones() as u8;
+    if missing <= 3 { 0 } else { missing }
 }
 
 /// The header of a packet that came, as far as a neighbour is concerned.

@@ -109,6 +109,16 @@ impl Outbox {
         }
     }
 
+    /// The smoothed time from a packet to its acknowledgment.
+    pub(super) const fn round_trip(&self) -> Option<Duration> {
+        self.round_trip.smoothed()
+    }
+
+    /// Frames that wait for their acknowledgment.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
     /// Frames that wait for their first transmission.
     pub(super) fn unsent(&self) -> usize {
         self.unsent.len()

@@ -154,7 +154,9 @@ impl Node {
                 break;
             };
             neighbour.outbox.sent(now, slot, number, packet);
-            self.stats.retransmissions += u64::from(slot != Slot::Unsent);
+            let again = u64::from(slot != Slot::Unsent);
+            self.stats.retransmissions += again;
+            neighbour.retransmissions += again;
         }
         if buffer.len() == start {
             return None;
