@@ -115,7 +115,7 @@ fn stations(seed: u64, wanted: Wanted, pattern: &str, services: &[Option<Service
 /// What station 0 is told within 11 seconds.
 fn told(mut network: Network<Stand>) -> Vec<FindEvent> {
     network.run(Duration::from_secs(11));
-    match network.stations.swap_remove(0) {
+    match network.stations.into_one(0) {
         Stand::Find(_, events) => events,
         Stand::Node(_) => Vec::new(),
     }

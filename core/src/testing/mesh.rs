@@ -46,7 +46,10 @@ impl Mesh {
     }
 
     fn make(&mut self, index: usize, config: NodeConfig, broadcast: bool) -> Node {
-        let mut node = Node::new(config, Identity::from_seed([index as u8 + 1; 32]), self.seed(), self.now);
+        let number = index as u16 + 1;
+        let mut bytes = [number as u8; 32];
+        bytes[1] ^= (number >> 8) as u8;
+        let mut node = Node::new(config, Identity::from_seed(bytes), self.seed(), self.now);
         node.add_interface(InterfaceConfig { broadcast });
         node
     }

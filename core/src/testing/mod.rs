@@ -16,6 +16,7 @@
 //! | [`trial`] | how fast all that is over links of given rate, delay and loss |
 //! | [`fuzz`] | the bodies of the fuzz targets |
 
+mod agenda;
 pub mod fuzz;
 mod link;
 mod mesh;
@@ -28,6 +29,7 @@ mod reference;
 mod scenario;
 mod servald;
 mod stack;
+mod stations;
 pub mod trial;
 mod tunnel;
 mod world;
@@ -43,6 +45,7 @@ pub use reference::Reference;
 pub use scenario::{Report, Scenario};
 pub use servald::{Servald, assert_harmless};
 pub use stack::{Kind, Stack, Streams, node_of};
+pub use stations::Stations;
 pub use tunnel::{CLIENT, Dial, End, SERVER, Socket, TunnelPair, pattern};
 pub use world::{Weather, check, conclude};
 

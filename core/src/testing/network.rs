@@ -1,6 +1,8 @@
 //! Any number of stations and the links between them, in virtual time.
 
 use super::Link;
+use super::agenda::Agenda;
+use super::stations::Stations;
 use crate::{Instant, Rng};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -8,6 +10,9 @@ use core::time::Duration;
 
 /// Rounds in which something may happen without time passing, before it counts as a spin.
 const MAX_ROUNDS: usize = 100_000;
+/// Stations that are looked at in each step although nothing happens to them, one after the other: they must have
+/// nothing to say.
+const WATCHED: usize = 4;
 
 /// Whom a packet goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,17 +55,26 @@ pub trait Station {
 }
 
 /// Stations joined by links. Time advances exactly to the next event, never in ticks.
+///
+/// A step costs what the stations cost to which something happens, not what all do, so that there may be hundreds.
 #[derive(Debug)]
 pub struct Network<S> {
     /// The time.
     pub now: Instant,
     /// The stations, by index.
-    pub stations: Vec<S>,
+    pub stations: Stations<S>,
     /// A sum over all packets that were sent, when, and by whom.
     pub transcript: u64,
     /// The packets themselves, by whom and to whom, while this is not `None`.
     pub recorded: Option<Vec<(usize, Receiver, Vec<u8>)>>,
     links: BTreeMap<(usize, usize), Link>,
+    /// When something is due at a station, and when something arrives over a link.
+    timers: Agenda<usize>,
+    arrivals: Agenda<(usize, usize)>,
+    /// Someone was given the links and may have changed them.
+    links_changed: bool,
+    /// Who is watched next.
+    watched: usize,
     rng: Rng,
     buffer: Vec<u8>,
 }
@@ -72,10 +86,14 @@ impl<S: Station> Network<S> {
         Self {
             // Not the origin, so that a time of 0 shows.
             now: Instant::from_millis(10_000),
-            stations: Vec::new(),
+            stations: Stations::default(),
             transcript: 0,
             recorded: None,
             links: BTreeMap::new(),
+            timers: Agenda::default(),
+            arrivals: Agenda::default(),
+            links_changed: false,
+            watched: 0,
             rng: super::rng(seed),
             buffer: Vec::new(),
         }
@@ -83,14 +101,32 @@ impl<S: Station> Network<S> {
 
     /// Adds a station; gives its index.
     pub fn place(&mut self, station: S) -> usize {
-        self.stations.push(station);
-        self.stations.len() - 1
+        self.stations.push(station)
     }
 
     /// A link from `from` to `to`, in place of the one that there was.
     pub fn join_one_way(&mut self, from: usize, to: usize, shape: impl FnOnce(Link) -> Link) {
         let seed = self.rng.below(u64::MAX);
         self.links.insert((from, to), shape(Link::new(seed)));
+        self.arrivals.set((from, to), None);
+    }
+
+    /// Takes the link from `from` to `to` away, with what is on it.
+    pub fn part_one_way(&mut self, from: usize, to: usize) {
+        self.links.remove(&(from, to));
+        self.arrivals.set((from, to), None);
+    }
+
+    /// Takes the links between both away.
+    pub fn part(&mut self, a: usize, b: usize) {
+        self.part_one_way(a, b);
+        self.part_one_way(b, a);
+    }
+
+    /// Whether a link leads from `from` to `to`.
+    #[must_use]
+    pub fn is_joined(&self, from: usize, to: usize) -> bool {
+        self.links.contains_key(&(from, to))
     }
 
     /// The same link both ways.
@@ -108,11 +144,13 @@ impl<S: Station> Network<S> {
 
     /// The link from `from` to `to`; a perfect one if they were not joined.
     pub fn link(&mut self, from: usize, to: usize) -> &mut Link {
+        self.links_changed = true;
         self.links.entry((from, to)).or_insert_with(|| Link::new(0))
     }
 
     /// All links.
     pub fn links(&mut self) -> impl Iterator<Item = &mut Link> {
+        self.links_changed = true;
         self.links.values_mut()
     }
 
@@ -128,18 +166,26 @@ impl<S: Station> Network<S> {
     ///
     /// If a station breaks the contract about timers.
     pub fn step(&mut self, until: Instant) -> bool {
-        (0..self.stations.len()).for_each(|index| self.settle(index));
-        let timers = self.stations.iter().flat_map(|station| [station.poll_timeout(), station.act_at()]);
-        let arrivals = self.links.values().map(Link::next_arrival);
-        let Some(next) = timers.chain(arrivals).flatten().min().filter(|next| *next <= until) else {
+        self.settle();
+        if core::mem::take(&mut self.links_changed) {
+            self.arrivals =
+                self.links.iter().filter_map(|(ends, link)| Some((link.next_arrival()?, *ends))).collect();
+        }
+        let next = self.timers.next().into_iter().chain(self.arrivals.next()).min();
+        let Some(next) = next.filter(|next| *next <= until) else {
             self.now = self.now.max(until);
             return false;
         };
         self.now = self.now.max(next);
-        for ((from, to), link) in &mut self.links {
+        for (from, to) in self.arrivals.take(self.now) {
+            let Some(link) = self.links.get_mut(&(from, to)) else { continue };
             while let Some(packet) = link.pop(self.now) {
-                self.stations[*to].handle_packet(self.now, *from, &packet);
+                self.stations[to].handle_packet(self.now, from, &packet);
             }
+            self.arrivals.set((from, to), link.next_arrival());
+        }
+        for index in self.timers.take(self.now) {
+            self.stations.touch(index);
         }
         true
     }
@@ -148,7 +194,7 @@ impl<S: Station> Network<S> {
     pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
         let end = self.now + limit;
         loop {
-            (0..self.stations.len()).for_each(|index| self.settle(index));
+            self.settle();
             if done(self) {
                 return true;
             }
@@ -166,19 +212,37 @@ impl<S: Station> Network<S> {
     /// Sends a packet in the name of `from`, as someone on the way can.
     pub fn send(&mut self, from: usize, to: Receiver, packet: &[u8]) {
         let is_meant = |index: usize| to == Receiver::Everyone || to == Receiver::Station(index);
-        let links = self.links.iter_mut().filter(|((source, index), _)| *source == from && is_meant(*index));
-        links.for_each(|(_, link)| link.push(self.now, packet.to_vec()));
+        let of_sender = (from, 0)..=(from, usize::MAX);
+        for (ends, link) in self.links.range_mut(of_sender).filter(|((_, index), _)| is_meant(*index)) {
+            link.push(self.now, packet.to_vec());
+            self.arrivals.set(*ends, link.next_arrival());
+        }
+    }
+
+    /// Takes all that those stations have to give to which something happened, and that a few others have, which
+    /// must be nothing.
+    fn settle(&mut self) {
+        for _ in 0..WATCHED.min(self.stations.len()) {
+            self.watched = (self.watched + 1) % self.stations.len();
+            self.stations.touch(self.watched);
+        }
+        while let Some(index) = self.stations.next_touched() {
+            self.drain(index);
+            let station = self.stations.quietly(index);
+            let due = [station.poll_timeout(), station.act_at()].into_iter().flatten().min();
+            self.timers.set(index, due);
+        }
     }
 
     /// Takes all that a station has to give, until it comes to rest.
-    fn settle(&mut self, index: usize) {
+    fn drain(&mut self, index: usize) {
         for _ in 0..MAX_ROUNDS {
             if self.is_due(index) {
-                self.stations[index].handle_timeout(self.now);
+                self.stations.quietly(index).handle_timeout(self.now);
             }
             let mut buffer = core::mem::take(&mut self.buffer);
             let due = self.is_due(index);
-            let station = &mut self.stations[index];
+            let station = self.stations.quietly(index);
             let transmit = station.poll_transmit(self.now, &mut buffer);
             let something = station.poll_report() | transmit.is_some();
             assert!(due || !something, "lost wake-up of station {index} at {:?}: {transmit:?}", self.now);
@@ -206,6 +270,66 @@ impl<S: Station> Network<S> {
         }
         if let Some(recorded) = &mut self.recorded {
             recorded.push((from, to, packet.to_vec()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends a packet at each of these times, the next one last, but wakes up for the last of them only.
+    struct Sleeper(Vec<Instant>);
+
+    impl Station for Sleeper {
+        fn handle_packet(&mut self, _now: Instant, _from: usize, _packet: &[u8]) {}
+
+        fn handle_timeout(&mut self, _now: Instant) {}
+
+        fn poll_timeout(&self) -> Option<Instant> {
+            self.0.first().copied()
+        }
+
+        fn poll_transmit(&mut self, now: Instant, _buffer: &mut Vec<u8>) -> Option<Receiver> {
+            self.0.pop_if(|at| *at <= now).map(|_| Receiver::Everyone)
+        }
+
+        fn poll_report(&mut self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn packets_go_where_links_lead() {
+        let mut network = Network::new(1);
+        let start = network.now;
+        for times in [Vec::from([start]), Vec::new(), Vec::new()] {
+            network.place(Sleeper(times));
+        }
+        network.join(0, 1, |link| link.delay(Duration::from_millis(1)));
+        network.join(0, 2, |link| link);
+        network.part_one_way(0, 2);
+        network.run(Duration::from_millis(2));
+        let packets = network.links().map(|link| link.counts().0).sum::<u64>();
+        assert_eq!((packets, network.is_joined(0, 2), network.is_joined(2, 0)), (1, false, true));
+        // What is done to a station from outside is seen.
+        let now = network.now;
+        network.stations[2].0.push(now);
+        network.run(Duration::from_millis(2));
+        assert_eq!(network.link(2, 0).counts().0, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "lost wake-up of station 0")]
+    fn who_sleeps_too_long_is_found_out_while_others_are_awake() {
+        let mut network = Network::new(1);
+        (0..20).for_each(|_| _ = network.place(Sleeper(Vec::new())));
+        let (second, soon) = (Duration::from_secs(1), Duration::from_millis(10));
+        network.stations[0].0 = Vec::from([network.now + second, network.now + soon]);
+        for _ in 0..20 {
+            let now = network.now;
+            network.stations[1].0.push(now + soon);
+            network.run(soon);
         }
     }
 }

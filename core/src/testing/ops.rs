@@ -132,7 +132,7 @@ fn deliver(mut input: Input<'_>, kinds: [Kind; 2]) -> Option<[Vec<Bytes>; 2]> {
         }
     }
     conclude(&mut world.network, world.weather);
-    let [a, b] = &world.network.stations[..] else { return None };
+    let [a, b] = &*world.network.stations else { return None };
     let received = [a, b].map(|party| party.all_programs().next().map(|it| it.received.clone()));
     let [Some(a), Some(b)] = received else { return None };
     (world.weather == Weather::Calm).then_some([a, b])

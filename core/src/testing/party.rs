@@ -42,7 +42,7 @@ impl Party {
     #[must_use]
     pub fn new(index: usize, kind: Kind, has_node: bool, config: Config, plan: Plan, now: Instant) -> Self {
         Self {
-            stack: Stack::new(kind, has_node, &config, [index as u8, 0, 0], now),
+            stack: Stack::new(kind, has_node, &config, (index, [0, 0]), now),
             programs: BTreeMap::new(),
             past: Vec::new(),
             plan,
@@ -80,7 +80,7 @@ impl Party {
     pub fn restart(&mut self, now: Instant, identity: bool) {
         self.starts += 1;
         self.identities += u8::from(!identity);
-        let names = [self.index as u8, self.identities, self.starts];
+        let names = (self.index, [self.identities, self.starts]);
         self.stack = Stack::new(self.kind, self.has_node, &self.config, names, now);
         for mut program in core::mem::take(&mut self.programs).into_values() {
             program.lost = true;

@@ -48,19 +48,29 @@ const INTERFACE: InterfaceId = InterfaceId(0);
 const HEADER_LEN: usize = 2 + 2 + 4 + 4 + 8 + 8;
 
 impl Stack {
-    /// A stack that listens on [`PORT`]. `names` are the index of the party, of its identity and of its start.
-    pub(super) fn new(kind: Kind, has_node: bool, config: &Config, names: [u8; 3], now: Instant) -> Self {
-        let [index, identity, _] = names;
+    /// A stack that listens on [`PORT`]. `index` is that of the party, `names` are those of its identity and of its
+    /// start.
+    pub(super) fn new(
+        kind: Kind,
+        has_node: bool,
+        config: &Config,
+        (index, names): (usize, [u8; 2]),
+        now: Instant,
+    ) -> Self {
+        let [identity, start] = names;
+        let [low, high] = (index as u16).to_le_bytes();
         let seed = |purpose: u8| {
             let mut seed = [purpose; 32];
-            seed[..3].copy_from_slice(&names);
+            seed[..3].copy_from_slice(&[low, identity, start]);
+            seed[3] ^= high;
             seed
         };
         let port = Port::from(PORT);
-        let sid = bare_sid(index, identity);
+        let sid = bare_sid(low, identity);
         let node = || {
             let mut bytes = [0x77; 32];
-            bytes[..2].copy_from_slice(&[index, identity]);
+            bytes[..2].copy_from_slice(&[low, identity]);
+            bytes[2] ^= high;
             let mut node = Node::new(NodeConfig::default(), Identity::from_seed(bytes), seed(1), now);
             node.add_interface(InterfaceConfig::broadcast());
             node
@@ -274,16 +284,20 @@ fn bare_sid(index: u8, identity: u8) -> Sid {
     Sid::new(bytes)
 }
 
+/// The addresses of stations are 10.0.0.1, 10.0.0.2 and so on.
+const NETWORK: u32 = 10 << 24;
+
 pub(super) fn address(index: usize) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, index as u8 + 1)), 4110)
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::from_bits(NETWORK + index as u32 + 1)), 4110)
 }
 
 /// Who that is. An address of nobody is that of a station that does not exist.
 pub(super) fn receiver(destination: Destination) -> Receiver {
     match destination {
-        Destination::Unicast(to) => {
-            Receiver::Station((0..255).find(|index| address(*index) == to).unwrap_or(usize::MAX))
+        Destination::Unicast(SocketAddr::V4(to)) if to.port() == 4110 => {
+            Receiver::Station((to.ip().to_bits() as usize).wrapping_sub(NETWORK as usize + 1))
         }
+        Destination::Unicast(_) => Receiver::Station(usize::MAX),
         Destination::Broadcast => Receiver::Everyone,
         Destination::Daemon => unreachable!("there is none"),
     }
