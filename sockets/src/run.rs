@@ -87,7 +87,7 @@ fn explain(path: &Path, error: &io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
     fn chosen(given: Option<&str>, variables: &[(&str, &str)], user: u32) -> PathBuf {
         let variable = |name: &str| {
@@ -146,8 +146,11 @@ mod tests {
         let file = lab.0.join("file");
         fs::write(&file, "").unwrap();
         refused(&file);
-        // That of root, to others.
-        if !geteuid().is_root() {
+        // Root can give one away, and to others those of root are another user's.
+        if geteuid().is_root() {
+            chown(&open, Some(1), None).unwrap();
+            refused(&open);
+        } else {
             refused(Path::new("/"));
         }
     }
