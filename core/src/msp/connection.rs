@@ -10,6 +10,7 @@ use super::config::Config;
 use super::event::CloseReason;
 use super::first_message::FirstMessage;
 use super::form::{Content, Form, Incoming, Packet, Verdict};
+use super::meter::Meter;
 use super::paths::Path;
 use super::receive::{Insertion, ReceiveBuffer};
 use super::send::{Acknowledged, Loss, Readiness, SendBuffer};
@@ -80,6 +81,9 @@ pub(crate) struct Connection {
     consumed: bool,
     acknowledged: bool,
     pub(crate) stats: Stats,
+    /// Bytes of messages that the peer has acknowledged, and of those that were consumed.
+    pub(super) outbound: Meter,
+    pub(super) inbound: Meter,
     /// What all streams together might still keep when the last packet came.
     memory: usize,
     /// Bytes on their way whose fate does not matter any more.
@@ -138,6 +142,8 @@ impl Connection {
             consumed: false,
             acknowledged: false,
             stats: Stats::default(),
+            outbound: Meter::default(),
+            inbound: Meter::default(),
             memory: 0,
             abandoned: 0,
             has_copied: false,
@@ -224,6 +230,7 @@ impl Connection {
         self.wake(now, packet.content);
         self.peer_has_heard |= !packet.first;
         let has_data = matches!(packet.content, Content::Data { .. });
+        let unacknowledged = self.send.payload_bytes();
         if let Some((report, echo)) = packet.report.filter(|_| self.form.is_tagged()) {
             let withheld = self.withholds_last_ack();
             let acknowledged = self.send.on_report(now, report, echo, path);
@@ -233,6 +240,7 @@ impl Connection {
             let acknowledged = self.send.on_ack(now, ack, !has_data, &self.round_trip);
             self.on_acknowledged(now, acknowledged, ack, withheld);
         }
+        self.outbound.count(now, unacknowledged.saturating_sub(self.send.payload_bytes()));
         if let Content::Data { seq, shutdown, part } = packet.content {
             let insertion = self.on_data(now, seq, part, payload, shutdown, memory);
             if matches!(insertion, Insertion::InOrder | Insertion::OutOfOrder) {
@@ -395,6 +403,7 @@ impl Connection {
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Bytes> {
         let message = self.receive.pop()?;
         self.consumed = true;
+        self.inbound.count(now, message.len());
         self.on_consumed(now);
         self.check_finished(now);
         Some(message)

@@ -22,6 +22,7 @@ mod endpoint;
 mod event;
 mod first_message;
 mod form;
+mod meter;
 mod parts;
 pub(crate) mod paths;
 mod peers;
@@ -33,6 +34,7 @@ mod schedule;
 mod selective;
 pub(crate) mod send;
 mod stats;
+mod status;
 mod stream;
 mod turns;
 
@@ -41,6 +43,7 @@ pub use config::Config;
 pub use endpoint::{Endpoint, Outgoing};
 pub use event::{CloseReason, ConnectError, DatagramError, Event, Limit, ListenError, SendError};
 pub use stats::Stats;
+pub use status::{StreamState, StreamStatus};
 pub use stream::{Stream, StreamId};
 pub(crate) use turns::Room;
 

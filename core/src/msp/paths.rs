@@ -57,6 +57,11 @@ impl Path {
         self.loss.note(lost);
     }
 
+    /// The share of packets that were lost lately, in parts of a million; `None` before the first.
+    pub(super) fn loss(&self) -> Option<u32> {
+        self.loss.share()
+    }
+
     /// The shortest round trip, if packets get lost. As long as nothing is known, they may.
     pub(super) fn copied_round_trip(&self) -> Option<Duration> {
         let round_trip = self.round_trip.minimum().unwrap_or(UNKNOWN_ROUND_TRIP);

@@ -204,6 +204,11 @@ impl SendBuffer {
         self.bytes
     }
 
+    /// Bytes of messages that the peer has not told that it has.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.bytes - self.len() * MESSAGE_OVERHEAD
+    }
+
     /// Messages of up to `longest` bytes that may be queued now, of the `window` that fit in all. `memory` is what all
     /// streams together may still keep.
     pub(crate) fn capacity(&self, window: usize, longest: usize, memory: usize) -> usize {

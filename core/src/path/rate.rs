@@ -357,6 +357,11 @@ impl Loss {
 }
 
 impl Loss {
+    /// The share, `None` while nothing is known.
+    pub(crate) fn share(&self) -> Option<u32> {
+        (self.packets > 0).then_some(self.share)
+    }
+
     /// Whether one in 200 packets is lost, as far as is known.
     pub(crate) const fn is_noticeable(&self) -> bool {
         self.packets < LOSS_ENOUGH || self.share > MILLION / 200

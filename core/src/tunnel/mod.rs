@@ -33,7 +33,7 @@ pub use config::TunnelConfig;
 pub use event::{Action, CloseKind, EndReason, LinkId, Outcome, TunnelEvent};
 
 use crate::mdp::{DaemonEvent, Incoming, InterfaceId, Transmit, Uplink, UplinkEvent};
-use crate::msp::{ConnectError, Event, ListenError, MAX_MESSAGE, Stats, Stream, StreamId};
+use crate::msp::{ConnectError, Event, ListenError, MAX_MESSAGE, Stats, Stream, StreamId, StreamStatus};
 use crate::{Addr, Host, Instant, Port, Sid};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -327,6 +327,11 @@ impl Tunnel {
             self.end(link, EndReason::Shutdown);
         }
         self.settle(now);
+    }
+
+    /// The streams as they are by `now`, see [`Endpoint::statuses`](crate::msp::Endpoint::statuses).
+    pub fn statuses(&mut self, now: Instant) -> impl Iterator<Item = StreamStatus> {
+        self.host.endpoint().statuses(now)
     }
 
     /// Figures about the stream of `link`.
