@@ -26,6 +26,7 @@ mod node;
 mod outbox;
 mod ping;
 mod receive;
+mod send;
 mod services;
 mod status;
 mod transmit;

@@ -1,17 +1,14 @@
 //! The node: what it is made of, and what its owner can ask of it.
 
-use super::Repair;
-use super::config::{InterfaceConfig, MAX_PACKET, NodeConfig, NodeStats};
-use super::datagram::{Datagram, SendDatagramError};
+use super::config::{InterfaceConfig, NodeConfig, NodeStats};
+use super::datagram::Datagram;
 use super::directory::Directory;
 use super::keys::{Keys, Quota, Throttle};
 use super::neighbour::{Neighbour, Standing};
 use super::outbox::Frame;
 use super::transmit::FrameCounter;
-use super::{Identity, Nonces, Service, SharedKey, Transport};
-use crate::wire::mdp::{self, Protection};
-use crate::wire::overlay::FORBIDDEN_PAYLOAD_LEN;
-use crate::{Addr, Instant, Port, Rng, Sid};
+use super::{Identity, Nonces, Service};
+use crate::{Instant, Rng, Sid};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -19,20 +16,10 @@ use core::time::Duration;
 
 /// Interfaces that a packet can name (`spec/30` section 2).
 const MAX_INTERFACES: usize = 16;
-/// Datagrams that wait for a way to their destination.
-const MAX_HELD: usize = 16;
 /// Packets that wait outside of the neighbours' queues.
 const MAX_LOOSE: usize = 32;
 /// Events that wait to be taken.
 const MAX_EVENTS: usize = 256;
-/// Bytes before the payload of the longest frame: the packet's header with a whole SID, interface and
-/// sequence number, then a frame for a node further away with whole SIDs.
-const MAX_HEADERS: usize = 38 + 71;
-/// The same of a packet with one frame for the neighbour itself, which knows this node.
-const NEIGHBOUR_HEADERS: usize = 12 + 11;
-/// The signature after a signed datagram.
-pub(super) const SIGNATURE_LEN: usize = 64;
-
 /// One of the interfaces of a [`Node`], numbered from 0 in the order in which they were added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceId(pub u8);
@@ -170,7 +157,7 @@ pub struct Node {
     pub(super) frame_counter: FrameCounter,
     pub(super) loose: VecDeque<Loose>,
     /// Frames without a way to their destination.
-    held: VecDeque<Frame>,
+    pub(super) held: VecDeque<Frame>,
     pub(super) datagrams: VecDeque<Datagram>,
     pub(super) events: VecDeque<NodeEvent>,
     pub(super) asked: Throttle,
@@ -258,84 +245,6 @@ impl Node {
         }
     }
 
-    /// Sends a datagram from `from` here to `to`. It is encrypted to the destination, signed, or neither.
-    ///
-    /// Without a way to the destination it waits up to [`NodeConfig::frame_lifetime`] for one. `Ok` means
-    /// that it will be sent, not that it arrives.
-    ///
-    /// # Errors
-    ///
-    /// See [`SendDatagramError`]; nothing was sent then.
-    pub fn send(
-        &mut self,
-        now: Instant,
-        from: Port,
-        to: Addr,
-        protection: Protection,
-        payload: &[u8],
-    ) -> Result<(), SendDatagramError> {
-        self.send_with(now, from, to, protection, payload, Repair::Hop)
-    }
-
-    /// The same, with a sender that may repair losses itself.
-    pub(super) fn send_with(
-        &mut self,
-        now: Instant,
-        from: Port,
-        to: Addr,
-        protection: Protection,
-        payload: &[u8],
-        repair: Repair,
-    ) -> Result<(), SendDatagramError> {
-        self.advance(now);
-        let repr = mdp::Repr { destination: to.port, source: from, payload };
-        let overhead = repr.buffer_len() - payload.len()
-            + match protection {
-                Protection::Encrypted => SharedKey::OVERHEAD,
-                Protection::Signed => SIGNATURE_LEN,
-                Protection::Clear => 0,
-            };
-        let next_hop = self.next_hop(&to.sid);
-        let is_direct = next_hop == Some(to.sid) && self.is_reachable(&to.sid);
-        let once = repair == Repair::Sender && is_direct;
-        // Whoever repairs losses is of our kind and knows that its neighbour is.
-        let max = if once && self.has_short_way(&to.sid) {
-            MAX_PACKET - NEIGHBOUR_HEADERS - overhead
-        } else {
-            (self.config.mtu - MAX_HEADERS).min(FORBIDDEN_PAYLOAD_LEN - 1) - overhead
-        };
-        SendDatagramError::check(to, protection, payload, max)?;
-        if to.sid == Sid::BROADCAST || to.sid == self.sid() {
-            return Err(SendDatagramError::InvalidDestination);
-        }
-        if !self.queue_has_room(next_hop) {
-            return Err(if next_hop.is_some() {
-                SendDatagramError::WouldBlock
-            } else {
-                SendDatagramError::NoRoute
-            });
-        }
-        let payload =
-            self.protect(&to.sid, protection, &repr).ok_or(SendDatagramError::InvalidDestination)?;
-        let frame = Frame { destination: to.sid, protection, payload, queued: self.now, once };
-        match next_hop.and_then(|sid| self.neighbours.get_mut(&sid)) {
-            Some(neighbour) => neighbour.outbox.push(frame),
-            None => {
-                // It may abbreviate its SID when it turns up.
-                self.directory.learn(self.now, to.sid);
-                self.held.push_back(frame);
-            }
-        }
-        self.stats.datagrams_sent += 1;
-        Ok(())
-    }
-
-    /// Whether [`Node::send`] to `to` has room. If not, there is after [`Node::poll_transmit`].
-    #[must_use]
-    pub fn has_room(&self, to: Sid) -> bool {
-        self.queue_has_room(self.next_hop(&to))
-    }
-
     /// The next received datagram.
     pub fn poll_datagram(&mut self) -> Option<Datagram> {
         self.datagrams.pop_front()
@@ -377,15 +286,6 @@ impl Node {
     pub fn is_reachable(&self, sid: &Sid) -> bool {
         self.next_hop_known(sid)
             .is_some_and(|hop| self.neighbours.get(&hop).is_some_and(|neighbour| neighbour.is_up(self.now)))
-    }
-
-    /// Whether what goes to this neighbour reaches nobody else, in packets with [`NEIGHBOUR_HEADERS`].
-    fn has_short_way(&self, sid: &Sid) -> bool {
-        let Some(neighbour) = self.neighbours.get(sid).filter(|it| it.knows_us(self.now)) else {
-            return false;
-        };
-        let path = neighbour.path(self.now, self.config.expiry);
-        path.is_some_and(|(_, transport, _)| transport == Transport::Unicast)
     }
 
     /// All nodes that are reachable now, in order.
@@ -452,20 +352,6 @@ impl Node {
         self.held.front().map(|frame| frame.queued + self.config.frame_lifetime)
     }
 
-    /// Sends what waited for a way that there is now.
-    pub(super) fn release_held(&mut self) {
-        for _ in 0..self.held.len() {
-            let Some(frame) = self.held.pop_front() else { return };
-            let next_hop = self.next_hop(&frame.destination);
-            match next_hop.and_then(|sid| self.neighbours.get_mut(&sid)) {
-                Some(neighbour) if neighbour.outbox.unsent() < self.config.send_queue => {
-                    neighbour.outbox.push(frame);
-                }
-                _ => self.held.push_back(frame),
-            }
-        }
-    }
-
     /// The neighbour to which frames for `to` go. Without a better idea that is the only one there is.
     pub(super) fn next_hop(&self, to: &Sid) -> Option<Sid> {
         let only = || {
@@ -483,38 +369,5 @@ impl Node {
         }
         let route = self.directory.route(self.now, to).filter(|hop| self.neighbours.contains_key(hop));
         route.or(neighbour.map(|neighbour| neighbour.sid))
-    }
-
-    fn queue_has_room(&self, next_hop: Option<Sid>) -> bool {
-        match next_hop.and_then(|sid| self.neighbours.get(&sid)) {
-            Some(neighbour) => neighbour.outbox.unsent() < self.config.send_queue,
-            None => self.held.len() < MAX_HELD,
-        }
-    }
-
-    /// The payload of the frame for a datagram; `None` if nobody can have the destination's SID.
-    fn protect(&mut self, to: &Sid, protection: Protection, repr: &mdp::Repr<'_>) -> Option<Vec<u8>> {
-        match protection {
-            Protection::Encrypted => {
-                let mut payload = Vec::with_capacity(SharedKey::OVERHEAD + repr.buffer_len());
-                payload.resize(SharedKey::OVERHEAD, 0);
-                repr.emit(&mut payload);
-                let nonce = self.nonces.generate();
-                self.keys.get(&self.identity, to)?.seal(&nonce, &mut payload);
-                Some(payload)
-            }
-            Protection::Signed => {
-                let mut payload = Vec::with_capacity(repr.buffer_len() + SIGNATURE_LEN);
-                repr.emit(&mut payload);
-                let signature = self.identity.sign_datagram(&payload);
-                payload.extend_from_slice(&signature);
-                Some(payload)
-            }
-            Protection::Clear => {
-                let mut payload = Vec::with_capacity(repr.buffer_len());
-                repr.emit(&mut payload);
-                Some(payload)
-            }
-        }
     }
 }

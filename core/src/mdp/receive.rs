@@ -3,7 +3,8 @@
 use super::config::MAX_PACKET;
 use super::datagram::Datagram;
 use super::neighbour::{Arrival, Neighbour, Standing};
-use super::node::{Node, SIGNATURE_LEN};
+use super::node::Node;
+use super::send::SIGNATURE_LEN;
 use super::{Fingerprint, InterfaceId, SharedKey, Transport, verify_datagram};
 use crate::wire::address::{Address, Context};
 use crate::wire::mdp::{self, Protection};

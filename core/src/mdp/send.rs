@@ -1,0 +1,157 @@
+//! Datagrams of this node's own: sealed, and queued towards their destination.
+
+use super::config::MAX_PACKET;
+use super::datagram::SendDatagramError;
+use super::node::Node;
+use super::outbox::Frame;
+use super::{Repair, SharedKey, Transport};
+use crate::wire::mdp::{self, Protection};
+use crate::wire::overlay::FORBIDDEN_PAYLOAD_LEN;
+use crate::{Addr, Instant, Port, Sid};
+use alloc::vec::Vec;
+
+/// Datagrams that wait for a way to their destination.
+const MAX_HELD: usize = 16;
+/// Bytes before the payload of the longest frame: the packet's header with a whole SID, interface and
+/// sequence number, then a frame for a node further away with whole SIDs.
+const MAX_HEADERS: usize = 38 + 71;
+/// The same of a packet with one frame for the neighbour itself, which knows this node.
+const NEIGHBOUR_HEADERS: usize = 12 + 11;
+/// The signature after a signed datagram.
+pub(super) const SIGNATURE_LEN: usize = 64;
+
+impl Node {
+    /// Sends a datagram from `from` here to `to`. It is encrypted to the destination, signed, or neither.
+    ///
+    /// Without a way to the destination it waits up to [`NodeConfig::frame_lifetime`] for one. `Ok` means
+    /// that it will be sent, not that it arrives.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendDatagramError`]; nothing was sent then.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        from: Port,
+        to: Addr,
+        protection: Protection,
+        payload: &[u8],
+    ) -> Result<(), SendDatagramError> {
+        self.send_with(now, from, to, protection, payload, Repair::Hop)
+    }
+
+    /// The same, with a sender that may repair losses itself.
+    pub(super) fn send_with(
+        &mut self,
+        now: Instant,
+        from: Port,
+        to: Addr,
+        protection: Protection,
+        payload: &[u8],
+        repair: Repair,
+    ) -> Result<(), SendDatagramError> {
+        self.advance(now);
+        let repr = mdp::Repr { destination: to.port, source: from, payload };
+        let overhead = repr.buffer_len() - payload.len()
+            + match protection {
+                Protection::Encrypted => SharedKey::OVERHEAD,
+                Protection::Signed => SIGNATURE_LEN,
+                Protection::Clear => 0,
+            };
+        let next_hop = self.next_hop(&to.sid);
+        let is_direct = next_hop == Some(to.sid) && self.is_reachable(&to.sid);
+        let once = repair == Repair::Sender && is_direct;
+        // Whoever repairs losses is of our kind and knows that its neighbour is.
+        let max = if once && self.has_short_way(&to.sid) {
+            MAX_PACKET - NEIGHBOUR_HEADERS - overhead
+        } else {
+            (self.config.mtu - MAX_HEADERS).min(FORBIDDEN_PAYLOAD_LEN - 1) - overhead
+        };
+        SendDatagramError::check(to, protection, payload, max)?;
+        if to.sid == Sid::BROADCAST || to.sid == self.sid() {
+            return Err(SendDatagramError::InvalidDestination);
+        }
+        if !self.queue_has_room(next_hop) {
+            return Err(if next_hop.is_some() {
+                SendDatagramError::WouldBlock
+            } else {
+                SendDatagramError::NoRoute
+            });
+        }
+        let payload =
+            self.protect(&to.sid, protection, &repr).ok_or(SendDatagramError::InvalidDestination)?;
+        let frame = Frame { destination: to.sid, protection, payload, queued: self.now, once };
+        match next_hop.and_then(|sid| self.neighbours.get_mut(&sid)) {
+            Some(neighbour) => neighbour.outbox.push(frame),
+            None => {
+                // It may abbreviate its SID when it turns up.
+                self.directory.learn(self.now, to.sid);
+                self.held.push_back(frame);
+            }
+        }
+        self.stats.datagrams_sent += 1;
+        Ok(())
+    }
+
+    /// Whether [`Node::send`] to `to` has room. If not, there is after [`Node::poll_transmit`].
+    #[must_use]
+    pub fn has_room(&self, to: Sid) -> bool {
+        self.queue_has_room(self.next_hop(&to))
+    }
+
+    /// Sends what waited for a way that there is now.
+    pub(super) fn release_held(&mut self) {
+        for _ in 0..self.held.len() {
+            let Some(frame) = self.held.pop_front() else { return };
+            let next_hop = self.next_hop(&frame.destination);
+            match next_hop.and_then(|sid| self.neighbours.get_mut(&sid)) {
+                Some(neighbour) if neighbour.outbox.unsent() < self.config.send_queue => {
+                    neighbour.outbox.push(frame);
+                }
+                _ => self.held.push_back(frame),
+            }
+        }
+    }
+
+    /// Whether what goes to this neighbour reaches nobody else, in packets with [`NEIGHBOUR_HEADERS`].
+    fn has_short_way(&self, sid: &Sid) -> bool {
+        let Some(neighbour) = self.neighbours.get(sid).filter(|it| it.knows_us(self.now)) else {
+            return false;
+        };
+        let path = neighbour.path(self.now, self.config.expiry);
+        path.is_some_and(|(_, transport, _)| transport == Transport::Unicast)
+    }
+
+    fn queue_has_room(&self, next_hop: Option<Sid>) -> bool {
+        match next_hop.and_then(|sid| self.neighbours.get(&sid)) {
+            Some(neighbour) => neighbour.outbox.unsent() < self.config.send_queue,
+            None => self.held.len() < MAX_HELD,
+        }
+    }
+
+    /// The payload of the frame for a datagram; `None` if nobody can have the destination's SID.
+    fn protect(&mut self, to: &Sid, protection: Protection, repr: &mdp::Repr<'_>) -> Option<Vec<u8>> {
+        match protection {
+            Protection::Encrypted => {
+                let mut payload = Vec::with_capacity(SharedKey::OVERHEAD + repr.buffer_len());
+                payload.resize(SharedKey::OVERHEAD, 0);
+                repr.emit(&mut payload);
+                let nonce = self.nonces.generate();
+                self.keys.get(&self.identity, to)?.seal(&nonce, &mut payload);
+                Some(payload)
+            }
+            Protection::Signed => {
+                let mut payload = Vec::with_capacity(repr.buffer_len() + SIGNATURE_LEN);
+                repr.emit(&mut payload);
+                let signature = self.identity.sign_datagram(&payload);
+                payload.extend_from_slice(&signature);
+                Some(payload)
+            }
+            Protection::Clear => {
+                let mut payload = Vec::with_capacity(repr.buffer_len());
+                repr.emit(&mut payload);
+                Some(payload)
+            }
+        }
+    }
+}
