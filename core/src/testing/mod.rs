@@ -8,6 +8,7 @@
 //! | [`Link`] | one direction of a link: delay, jitter, rate, queue, loss one by one and in bursts, copies, reordering, damage, outages |
 //! | [`Network`] | stations of any kind and number, the links between them, and the checks of what the contract says of timers |
 //! | [`Mesh`] | a network of nodes alone |
+//! | [`Topology`], [`Walk`] | who is linked with whom: lines, grids, networks as people build them, nodes that walk |
 //! | [`Party`] | a station with streams, ours or those of the [`Reference`], bare or on a node, and [`Program`]s that use them |
 //! | [`Scenario`] | parties, links and what is sent in one line, or all of it from a seed |
 //! | [`check`], [`conclude`] | what must be true of parties whatever has happened, and after everything has healed |
@@ -30,6 +31,7 @@ mod scenario;
 mod servald;
 mod stack;
 mod stations;
+mod topology;
 pub mod trial;
 mod tunnel;
 mod world;
@@ -46,6 +48,7 @@ pub use scenario::{Report, Scenario};
 pub use servald::{Servald, assert_harmless};
 pub use stack::{Kind, Stack, Streams, node_of};
 pub use stations::Stations;
+pub use topology::{Edge, Topology, Walk};
 pub use tunnel::{CLIENT, Dial, End, SERVER, Socket, TunnelPair, pattern};
 pub use world::{Weather, check, conclude};
 
