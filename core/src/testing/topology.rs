@@ -93,13 +93,13 @@ impl Topology {
             let hub = || (0..node).min_by_key(|it| distance(node, *it));
             let Some(other) = nearest(node, 0..node, &wanted, &edges).or_else(hub) else { continue };
             edges.insert(ordered(node, other));
-            [node, other].map(|it| wanted[it] = wanted[it].saturating_sub(1));
+            [node, other].into_iter().for_each(|it| wanted[it] = wanted[it].saturating_sub(1));
         }
         for node in 0..size {
             while wanted[node] > 0 {
                 let Some(other) = nearest(node, 0..size, &wanted, &edges) else { break };
                 edges.insert(ordered(node, other));
-                [node, other].map(|it| wanted[it] -= 1);
+                [node, other].into_iter().for_each(|it| wanted[it] -= 1);
             }
         }
         let mut topology = Self::of(size, edges);

@@ -1,4 +1,4 @@
-//! Two terminals on a link, and what is measured there.
+//! Two terminals with a link or several between them, and what is measured there.
 
 use super::case::{Case, OVERHEAD};
 use super::cubic::Cubic;
@@ -6,6 +6,7 @@ use super::talk::Role;
 use super::terminal::Terminal;
 use crate::msp::carriage::LARGE_MESSAGE;
 use crate::msp::{MAX_MESSAGE, StreamId};
+use crate::testing::Topology;
 use crate::testing::link::Traffic;
 use crate::testing::network::Network;
 use crate::testing::stack::Kind;
@@ -15,11 +16,13 @@ use core::time::Duration;
 
 /// After this, what is still missing never comes.
 const PATIENCE: Duration = Duration::from_secs(3600);
+/// Within this, nodes come to know each other.
+const MEETING: Duration = Duration::from_secs(60);
 
-/// Two terminals on a link. Streams go from the first to the second.
+/// Terminals in a line. Streams go from the first to the last; those between relay.
 #[derive(Debug)]
 pub struct Trial {
-    /// Both, and the link.
+    /// All of them, and the links.
     pub network: Network<Terminal>,
     /// When it began.
     pub start: Instant,
@@ -89,38 +92,53 @@ impl Bulk {
 
 impl Trial {
     /// Nodes that know each other, and streams of this kind.
+    #[must_use]
+    pub fn new(case: Case, kind: Kind, seed: u64) -> Self {
+        Self::over(1, case, kind, seed)
+    }
+
+    /// The same with so many links between them.
     ///
     /// # Panics
     ///
     /// If they do not come to know each other.
     #[must_use]
-    pub fn new(case: Case, kind: Kind, seed: u64) -> Self {
-        let mut trial = Self::of_strangers(case, kind, seed);
-        trial.network.join(0, 1, |link| link.delay(case.round_trip() / 2));
+    pub fn over(hops: usize, case: Case, kind: Kind, seed: u64) -> Self {
+        let mut trial = Self::of_strangers(hops, case, kind, seed);
+        let line = Topology::line(hops);
+        line.join(&mut trial.network, |link| link.delay(case.round_trip() / 2));
         trial.network.run(Duration::from_secs(2));
-        let sid = trial.network.stations[1].sid();
-        assert!(trial.network.stations[0].hears(&sid), "they have not met");
+        let sid = trial.last().sid();
+        let met = trial.network.run_until(MEETING, |network| network.stations[0].hears(&sid));
+        assert!(met, "they have not met");
         trial.start = trial.network.now;
-        trial.network.join(0, 1, |link| case.shape(link, trial.start));
+        line.join(&mut trial.network, |link| case.shape(link, trial.start));
         trial
     }
 
     /// Nodes that have just been started.
     #[must_use]
-    pub fn of_strangers(case: Case, kind: Kind, seed: u64) -> Self {
+    pub fn of_strangers(hops: usize, case: Case, kind: Kind, seed: u64) -> Self {
         let mut rng = crate::testing::rng(seed);
         let mut network = Network::new(rng.below(u64::MAX));
-        for index in 0..2 {
-            network.place(Terminal::new(index, kind, &mut rng, network.now));
+        for index in 0..=hops {
+            let next = Some(index + 1).filter(|next| *next <= hops);
+            network.place(Terminal::new(next, kind, &mut rng, network.now));
         }
         let start = network.now;
-        network.join(0, 1, |link| case.shape(link, start));
+        Topology::line(hops).join(&mut network, |link| case.shape(link, start));
         Self { network, start, case, rng }
     }
 
-    /// A program at the first terminal opens a stream.
+    /// Where streams go.
+    #[must_use]
+    pub fn last(&self) -> &Terminal {
+        &self.network.stations[self.network.stations.len() - 1]
+    }
+
+    /// A program at the first terminal opens a stream to the last.
     pub fn open(&mut self, role: Role) -> StreamId {
-        let (now, remote) = (self.network.now, self.network.stations[1].sid());
+        let (now, remote) = (self.network.now, self.last().sid());
         self.network.stations[0].open(now, remote, role)
     }
 
@@ -133,7 +151,7 @@ impl Trial {
         self.network.run(length / 2);
         let early: u64 = self.received();
         self.network.run(length / 2);
-        let received: Vec<u64> = self.network.stations[1].received().map(|(bytes, _)| bytes).collect();
+        let received: Vec<u64> = self.last().received().map(|(bytes, _)| bytes).collect();
         Bulk {
             late: received.iter().sum::<u64>() - early,
             received,
@@ -157,8 +175,9 @@ impl Trial {
     #[must_use]
     pub fn finish(mut self, bytes: u64) -> Duration {
         self.open(Role::Bulk { left: bytes });
-        self.network.run_until(PATIENCE, |network| network.stations[1].received().any(|it| it.0 == bytes));
-        let latest = self.network.stations[1].received().map(|(_, latest)| latest).next();
+        let last = self.network.stations.len() - 1;
+        self.network.run_until(PATIENCE, |network| network.stations[last].received().any(|it| it.0 == bytes));
+        let latest = self.last().received().map(|(_, latest)| latest).next();
         latest.map_or(PATIENCE, |latest| latest - self.start)
     }
 
@@ -184,10 +203,10 @@ impl Trial {
         (0..count).flat_map(one).collect()
     }
 
-    /// What the second terminal has received.
+    /// What the last terminal has received.
     #[must_use]
     pub fn received(&self) -> u64 {
-        self.network.stations[1].received().map(|(bytes, _)| bytes).sum()
+        self.last().received().map(|(bytes, _)| bytes).sum()
     }
 
     /// Bytes of messages that can be delivered in a second, at this loss and with the headers of the packets that

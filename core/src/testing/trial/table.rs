@@ -177,7 +177,7 @@ fn small(effort: &Effort, is_wanted: &dyn Fn(&Case) -> bool) -> Table {
             trial.network.run(Duration::from_secs(1));
             trial.round_trips(effort.beside, short)
         };
-        let stranger = |seed| Trial::of_strangers(case, Kind::Ours, seed).first_answers(1, long);
+        let stranger = |seed| Trial::of_strangers(1, case, Kind::Ours, seed).first_answers(1, long);
         let times = [
             effort.each(|seed| start(seed).round_trips(effort.round_trips, long)).concat(),
             effort.each(beside).concat(),

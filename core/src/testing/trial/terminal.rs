@@ -10,7 +10,7 @@ use crate::{Addr, Host, Identity, Instant, InterfaceConfig, Node, NodeConfig, Po
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-/// The station of this index of the two in a trial.
+/// A station of a trial.
 #[derive(Debug)]
 pub struct Terminal {
     /// Programs, by their stream.
@@ -24,14 +24,12 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// A node that was told the address of the other one if it is the first, with streams above that listen.
-    pub(super) fn new(index: usize, kind: Kind, rng: &mut Rng, now: Instant) -> Self {
+    /// A node that was told the address of the `next` one if there is one, with streams above that listen.
+    pub(super) fn new(next: Option<usize>, kind: Kind, rng: &mut Rng, now: Instant) -> Self {
         let identity = Identity::from_seed(rng.bytes());
         let mut node = Node::new(NodeConfig::default(), identity, rng.bytes(), now);
         let interface = node.add_interface(InterfaceConfig::unicast());
-        if index == 0 {
-            node.add_peer(interface, address(1));
-        }
+        next.into_iter().for_each(|next| node.add_peer(interface, address(next)));
         let mut stack = match kind {
             Kind::Ours => Stack::Host(Host::new(node, Config::default(), rng.bytes())),
             Kind::Reference => Stack::ReferenceHost(node, crate::testing::Reference::new()),
