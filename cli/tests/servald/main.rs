@@ -10,6 +10,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop where it stands")]
 
+#[path = "../common/air.rs"]
 mod air;
 mod bindings;
 mod bulk;
@@ -21,8 +22,10 @@ mod embedded;
 #[path = "../common/exchange.rs"]
 mod exchange;
 mod finish;
+#[path = "../common/lab.rs"]
 mod lab;
 mod matrix;
+#[path = "../common/ours.rs"]
 mod ours;
 mod ports;
 #[path = "../common/process.rs"]

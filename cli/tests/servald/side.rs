@@ -62,7 +62,7 @@ impl<'a> Side<'a> {
     fn with(lab: &'a Lab, node: u8, end: End, daemon: Option<Rc<Daemon<'a>>>) -> Self {
         let ours = match (end, &daemon) {
             (End::Servald, _) => None,
-            (End::ThroughDaemon, Some(daemon)) => Some(Ours::through(lab, node, daemon)),
+            (End::ThroughDaemon, Some(daemon)) => Some(through(lab, node, daemon)),
             _ => Some(Ours::new(lab, node, &[])),
         };
         Self { end, node, daemon, ours, lab }
@@ -95,4 +95,10 @@ impl<'a> Side<'a> {
     pub(crate) fn daemon(&self) -> &Daemon<'a> {
         self.daemon.as_ref().expect("an end that is not embedded has a daemon")
     }
+}
+
+fn through<'a>(lab: &'a Lab, node: u8, daemon: &Daemon<'_>) -> Ours<'a> {
+    let ours = Ours::through(lab, node, daemon.instance());
+    assert!(ours.sid().eq_ignore_ascii_case(daemon.sid()), "msp id --servald prints {}", ours.sid());
+    ours
 }

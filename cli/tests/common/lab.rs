@@ -1,6 +1,8 @@
 //! Network namespaces in a row, each joined to the next by a relay that can lose packets. Nothing of it touches
 //! the network of the machine, and all of it goes with the value.
 
+#![allow(dead_code, reason = "each test target uses a part of it")]
+
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
@@ -16,7 +18,7 @@ use crate::scratch::unique;
 
 /// Namespaces 0 to n - 1. In namespace i the link to i + 1 is called `right` and has the address
 /// 10.77.i.1, that to i - 1 is called `left` and has 10.78.i.1. All links end in one more namespace, where the
-/// relays between them have the addresses 10.77.i.2 and 10.78.i.2.
+/// relays between them have the addresses 10.77.i.2 and 10.78.i.2. Link i is that between i and i + 1.
 #[derive(Debug)]
 pub(crate) struct Lab {
     namespaces: Vec<Namespace>,
@@ -39,6 +41,15 @@ impl Lab {
     }
 
     pub(crate) fn chain(length: u8) -> Self {
+        Self::new(length, length - 1)
+    }
+
+    /// The last is joined to the first.
+    pub(crate) fn ring(length: u8) -> Self {
+        Self::new(length, length)
+    }
+
+    fn new(length: u8, links: u8) -> Self {
         let seed = seed();
         let (namespaces, sky): (Vec<_>, _) =
             ((0..length).map(|_| Namespace::new()).collect(), Namespace::new());
@@ -52,8 +63,8 @@ impl Lab {
             let [node, air, broadcast] = [1, 2, 255].map(|host| Ipv4Addr::new(10, network, node, host));
             Shore { node, air, broadcast }
         };
-        let air = (1..length).map(|node| {
-            let shores = [join(node - 1, "right", 77), join(node, "left", 78)];
+        let air = (0..links).map(|node| {
+            let shores = [join(node, "right", 77), join((node + 1) % length, "left", 78)];
             sky.inside(|| Air::between(shores, seed.wrapping_add(node.into())))
         });
         let air = air.collect();
@@ -80,6 +91,16 @@ impl Lab {
     /// Delays every packet from one node to the next from now on.
     pub(crate) fn delay(&self, delay: Duration) {
         self.air.iter().for_each(|air| air.delay(delay));
+    }
+
+    /// Carries so many bytes in a second over each link from now on, each way.
+    pub(crate) fn limit(&self, rate: u64) {
+        self.air.iter().for_each(|air| air.limit(rate));
+    }
+
+    /// What is between a node and the next one.
+    pub(crate) fn link(&self, node: u8) -> &Air {
+        &self.air[usize::from(node)]
     }
 
     /// How many packets were sent so far.

@@ -1,8 +1,10 @@
 //! The `msp` program in a namespace of a lab: with a node and an identity of its own, or as a client of a daemon.
 
+#![allow(dead_code, reason = "each test target uses a part of it")]
+
+use std::path::Path;
 use std::process::Command;
 
-use crate::daemon::Daemon;
 use crate::lab::Lab;
 use crate::process::{Process, run};
 use crate::scratch::Directory;
@@ -27,12 +29,10 @@ impl<'a> Ours<'a> {
         Self::with(lab, node, directory, vec![identity], options)
     }
 
-    /// With the identity and the routes of a daemon at the same place.
-    pub(crate) fn through(lab: &'a Lab, node: u8, daemon: &Daemon<'_>) -> Self {
-        let option = format!("--servald={}", daemon.instance().display());
-        let ours = Self::with(lab, node, Directory::new(), vec![option], &[]);
-        assert!(ours.sid().eq_ignore_ascii_case(daemon.sid()), "msp id --servald prints {}", ours.sid());
-        ours
+    /// With the identity and the routes of the daemon that has this instance at the same place.
+    pub(crate) fn through(lab: &'a Lab, node: u8, instance: &Path) -> Self {
+        let option = format!("--servald={}", instance.display());
+        Self::with(lab, node, Directory::new(), vec![option], &[])
     }
 
     /// Whether there can be clients of a daemon.
@@ -58,6 +58,7 @@ impl<'a> Ours<'a> {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.lab.command(self.node, env!("CARGO_BIN_EXE_msp"));
         command.args(arguments).args(&self.options).env("HOME", self.directory.path());
+        command.env("MSP_RUN", self.directory.join("run"));
         command
     }
 
