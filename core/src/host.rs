@@ -36,7 +36,7 @@ impl Host {
         let uplink = uplink.into();
         if let Uplink::Daemon(daemon) = &uplink {
             config.max_streams = config.max_streams.min(daemon.max_streams());
-            config.large_messages = false;
+            config.large_messages &= daemon.carries_large();
         }
         let endpoint = Endpoint::new(config, seed);
         Self { uplink, endpoint, ports: BTreeSet::new(), datagram: Vec::new() }

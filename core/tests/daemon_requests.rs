@@ -19,6 +19,7 @@ fn message(from: Port, payload: &[u8]) -> Request<'_> {
         protection: Protection::Encrypted,
         qos: Qos::Default,
         ttl: Ttl::DEFAULT,
+        repairs: false,
         payload: Payload::new(payload).unwrap(),
     };
     Request::Send { message, bind: false }

@@ -7,6 +7,7 @@
 //! [`Daemon`] takes its place where a daemon of the mesh runs already: it is a client of that one. [`Uplink`] is
 //! either.
 
+mod clients;
 mod config;
 mod crypto;
 mod daemon;
@@ -32,6 +33,7 @@ mod status;
 mod transmit;
 mod uplink;
 
+pub use clients::{ClientName, Clients, ClientsConfig, ClientsStats};
 pub use config::{InterfaceConfig, NodeConfig, NodeStats};
 pub use crypto::{Nonces, SharedKey};
 pub use daemon::{BindError, Daemon, DaemonConfig, DaemonEvent, DaemonStats, Instance, InstanceError};

@@ -168,6 +168,8 @@ pub struct Node {
     pub(super) answers: Quota,
     /// What those who look for services are told.
     pub(super) service: Option<Service>,
+    /// Ports of services of this node that are others' now.
+    pub(super) claimed: BTreeSet<Port>,
     /// Until when explanations are believed.
     pub(super) curious_until: Instant,
     /// Broadcasts that were passed around and came here.
@@ -209,6 +211,7 @@ impl Node {
             explained: Throttle::new(Duration::from_millis(500)),
             signatures: Quota::DEAR,
             service: None,
+            claimed: BTreeSet::new(),
             curious_until: now,
             floods: VecDeque::new(),
             plaintext: Vec::new(),

@@ -339,8 +339,10 @@ impl Node {
             Port::LINK_STATE if source == sender => self.handle_link_state(sender, datagram.payload),
             Port::LINK_STATE => {}
             Port::KEY_MAPPING => self.handle_key_mapping(sender, from, protection, datagram.payload),
-            Port::ECHO => self.handle_echo(sender, from, protection, datagram.payload),
-            Port::DISCOVERY if self.service.is_some() => {
+            Port::ECHO if !self.claimed.contains(&Port::ECHO) => {
+                self.handle_echo(sender, from, protection, datagram.payload)
+            }
+            Port::DISCOVERY if self.service.is_some() && !self.claimed.contains(&Port::DISCOVERY) => {
                 self.handle_query(sender, from, protection, datagram.payload);
             }
             to if self.datagrams.len() < self.config.receive_queue => {

@@ -6,7 +6,19 @@ use crate::wire::mdp::{KeyMapping, Protection};
 use crate::{Addr, Port, Sid};
 use alloc::vec::Vec;
 
+/// Ports above this are for applications (`spec/60` section 1).
+const LAST_SERVICE: u32 = 63;
+
 impl Node {
+    /// Leaves a port to others, or serves it again, if it is one of a service here.
+    pub(super) fn claim(&mut self, port: Port, claimed: bool) {
+        if claimed && port.get() <= LAST_SERVICE {
+            self.claimed.insert(port);
+        } else {
+            self.claimed.remove(&port);
+        }
+    }
+
     /// Echo: what comes goes back (`spec/60` section 2), but not to another echo service.
     ///
     /// What anyone can have written goes back as such. Encrypted, as the reference daemon answers, it would be

@@ -158,7 +158,7 @@ impl Uplink {
     ) -> Result<(), SendDatagramError> {
         match self {
             Self::Node(node) => node.send_with(now, from, to, protection, payload, repair),
-            Self::Daemon(daemon) => daemon.send(now, from, to, protection, payload),
+            Self::Daemon(daemon) => daemon.send_with(now, from, to, protection, payload, repair),
         }
     }
 

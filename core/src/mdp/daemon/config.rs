@@ -29,6 +29,9 @@ pub struct DaemonConfig {
     /// Received datagrams that wait for [`Daemon::poll_datagram`](super::Daemon::poll_datagram); 256 by
     /// default.
     pub receive_queue: usize,
+    /// There is no daemon but a node of this project with [`Clients`](crate::mdp::Clients): it is told what no daemon
+    /// understands, see [`DaemonConfig::for_node`]. False by default.
+    pub is_node: bool,
 }
 
 impl DaemonConfig {
@@ -46,6 +49,13 @@ impl DaemonConfig {
     #[must_use]
     pub fn for_streams(streams: usize) -> Self {
         Self { max_ports: 2 * (streams.min(Self::MAX_STREAMS) + Self::OTHER_PORTS), ..Self::default() }
+    }
+
+    /// The same for the client of a node of this project: whose socket waits for room instead of losing datagrams, so
+    /// that they need no pace, and who sees to the losses of its streams itself.
+    #[must_use]
+    pub fn for_node(streams: usize) -> Self {
+        Self { burst_interval: Duration::ZERO, is_node: true, ..Self::for_streams(streams) }
     }
 
     /// How many streams have a port each, at the same time, even if all before them were released just now.
@@ -82,6 +92,7 @@ impl Default for DaemonConfig {
             burst_interval: Duration::from_millis(5),
             send_queue: 64,
             receive_queue: 256,
+            is_node: false,
         }
     }
 }
@@ -150,6 +161,7 @@ mod tests {
             burst_interval: Duration::ZERO,
             send_queue: 0,
             receive_queue: 0,
+            is_node: false,
         };
         let none = none.clamped();
         assert_eq!([none.first_retry, none.last_retry, none.rebind_interval], [ms(10), ms(10), ms(100)]);

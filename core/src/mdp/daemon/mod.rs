@@ -11,7 +11,7 @@ pub use event::{BindError, DaemonEvent};
 pub use instance::{Instance, InstanceError};
 
 use super::keys::Quota;
-use super::{Datagram, SendDatagramError, Service};
+use super::{Datagram, Repair, SendDatagramError, Service};
 use crate::wire::client::{ANY, Message, Payload, Qos, Reply, ReplyKind, Request, Ttl};
 use crate::wire::mdp::Protection;
 use crate::{Addr, Instant, Port, Sid};
@@ -206,6 +206,11 @@ impl Daemon {
         self.bindings.contains(port)
     }
 
+    /// Whether what is there carries large messages, as a node of this project does.
+    pub(crate) const fn carries_large(&self) -> bool {
+        self.config.is_node
+    }
+
     /// How many streams can have ports at once.
     pub(crate) fn max_streams(&self) -> usize {
         self.config.max_streams()
@@ -225,17 +230,32 @@ impl Daemon {
         protection: Protection,
         payload: &[u8],
     ) -> Result<(), SendDatagramError> {
+        self.send_with(now, from, to, protection, payload, Repair::Hop)
+    }
+
+    /// The same, with a sender that may repair losses itself.
+    pub(super) fn send_with(
+        &mut self,
+        now: Instant,
+        from: Port,
+        to: Addr,
+        protection: Protection,
+        payload: &[u8],
+        repair: Repair,
+    ) -> Result<(), SendDatagramError> {
         self.advance(now);
-        SendDatagramError::check(to, protection, payload, Payload::MAX_LEN)?;
+        let repairs = self.config.is_node && repair == Repair::Sender;
+        let max = if repairs { Payload::MAX_LONG_LEN } else { Payload::MAX_LEN };
+        SendDatagramError::check(to, protection, payload, max)?;
         if !self.bindings.contains(from) {
             return Err(SendDatagramError::NotBound);
         }
         let sid = self.sid.filter(|_| self.has_room(from));
-        let Some((sid, payload)) = sid.zip(Payload::new(payload)) else {
+        let Some((sid, payload)) = sid.zip(Payload::long(payload)) else {
             return Err(SendDatagramError::WouldBlock);
         };
         let (local, qos, ttl) = (Addr::new(sid, from), Qos::Default, Ttl::DEFAULT);
-        let message = Message { local, remote: to, protection, qos, ttl, payload };
+        let message = Message { local, remote: to, protection, qos, ttl, repairs, payload };
         let request = Request::Send { message, bind: false };
         let mut datagram = Vec::with_capacity(request.buffer_len());
         request.emit(&mut datagram);

@@ -147,7 +147,8 @@ impl State {
         let Some(payload) = Payload::new(payload) else { return };
         let protection = if sealed { Protection::Encrypted } else { Protection::Clear };
         let (local, remote) = (Addr::new(ANY, RIVAL_PORT.into()), Addr::new(SID, to));
-        let message = Message { local, remote, protection, qos: Qos::Default, ttl: Ttl::DEFAULT, payload };
+        let (qos, ttl, repairs) = (Qos::Default, Ttl::DEFAULT, false);
+        let message = Message { local, remote, protection, qos, ttl, repairs, payload };
         self.rival(Request::Send { message, bind: false });
     }
 
