@@ -35,7 +35,8 @@
 //! ```
 //!
 //! Where a daemon of the mesh, servald, runs already, its identity and its routes serve as well: a [`Daemon`]
-//! sends and receives datagrams through it, and takes the place of a [`Node`] in a [`Host`].
+//! sends and receives datagrams through it, and takes the place of a [`Node`] in a [`Host`]. The other side of that is
+//! there as well: [`Clients`](mdp::Clients) serve a [`Node`] to any number of such programs.
 //!
 //! Every layer is a plain struct that can be used, and is tested, alone. To carry TCP connections, drive a
 //! [`Tunnel`](tunnel::Tunnel); for streams in a program of your own, a [`Host`]; for datagrams, a [`Node`]; over

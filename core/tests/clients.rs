@@ -235,7 +235,7 @@ fn there_are_never_more_clients_ports_and_datagrams_than_allowed() {
     let mut lab = Lab::new(config);
     assert!(lab.bind(b'a', port(300)) && lab.bind(b'a', port(301)) && lab.bind(b'b', port(400)));
     assert!(!lab.bind(b'a', port(302)), "too many ports");
-    lab.now = lab.now + Duration::from_secs(1);
+    lab.now += Duration::from_secs(1);
     assert!(lab.bind(b'b', port(400)));
     let bind = header(NOWHERE, NOWHERE, BIND, b"");
     let reminded = (b'a', BIND, lab.me(port(300)), NOWHERE, Vec::new());
@@ -322,7 +322,7 @@ fn garbage_is_counted_and_harms_nobody() {
         let mut datagram = header(local, remote, rng.below(256) as u8, &payload);
         datagram[73..75].copy_from_slice(&[rng.below(6) as u8, rng.below(40) as u8]);
         lab.tell(rng.below(100) as u8, &datagram);
-        lab.now = lab.now + Duration::from_micros(rng.below(2000));
+        lab.now += Duration::from_micros(rng.below(2000));
         lab.clients.update(lab.now, &mut lab.node);
         let mut buffer = Vec::new();
         while let Some(client) = lab.clients.poll_transmit(lab.now, &mut buffer) {
@@ -334,7 +334,7 @@ fn garbage_is_counted_and_harms_nobody() {
         }
         while lab.node.poll_transmit(lab.now, &mut buffer).is_some() {}
     }
-    lab.now = lab.now + Duration::from_secs(2);
+    lab.now += Duration::from_secs(2);
     lab.clients.update(lab.now, &mut lab.node);
     lab.got();
     let got = lab.ask(b'z', &header(mine, mine, NOTHING, b"still here"));

@@ -5,7 +5,7 @@
 //! to a neighbour, and passes nothing on for others.
 //!
 //! [`Daemon`] takes its place where a daemon of the mesh runs already: it is a client of that one. [`Uplink`] is
-//! either.
+//! either. [`Clients`] make of a node what others can be clients of.
 
 mod clients;
 mod config;

@@ -8,7 +8,7 @@ use super::neighbour::{Neighbour, Standing};
 use super::outbox::Frame;
 use super::transmit::FrameCounter;
 use super::{Identity, Nonces, Service};
-use crate::{Instant, Rng, Sid};
+use crate::{Instant, Port, Rng, Sid};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::SocketAddr;

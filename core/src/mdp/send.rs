@@ -23,7 +23,7 @@ pub(super) const SIGNATURE_LEN: usize = 64;
 impl Node {
     /// Sends a datagram from `from` here to `to`. It is encrypted to the destination, signed, or neither.
     ///
-    /// Without a way to the destination it waits up to [`NodeConfig::frame_lifetime`] for one. `Ok` means
+    /// Without a way to the destination it waits up to [`NodeConfig::frame_lifetime`](super::NodeConfig::frame_lifetime) for one. `Ok` means
     /// that it will be sent, not that it arrives.
     ///
     /// # Errors

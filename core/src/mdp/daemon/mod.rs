@@ -5,6 +5,7 @@ mod config;
 mod event;
 mod instance;
 mod pacer;
+mod state;
 
 pub use config::{DaemonConfig, DaemonStats};
 pub use event::{BindError, DaemonEvent};
@@ -21,6 +22,7 @@ use bindings::{Answer, Bindings};
 use bytes::Bytes;
 use core::time::Duration;
 use pacer::Pacer;
+use state::{Contact, Outgoing, Phase};
 
 /// Events that wait to be taken.
 const MAX_EVENTS: usize = 256;
@@ -96,32 +98,6 @@ pub struct Daemon {
     /// Answers that may be given, whoever asks.
     pub(super) answers: Quota,
     stats: DaemonStats,
-}
-
-/// What is ready to send.
-#[derive(Debug)]
-enum Outgoing {
-    /// A whole datagram for the socket.
-    Data(Vec<u8>),
-    /// The release of a port, after what was sent from it.
-    Close(Port),
-}
-
-/// How far the client is from its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Running,
-    /// What waits is still sent, and then the release of everything.
-    Closing,
-    Closed,
-}
-
-/// What is known about the daemon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Contact {
-    Unknown,
-    Up,
-    Lost,
 }
 
 impl Daemon {
