@@ -1,8 +1,8 @@
 //! What users write for addresses.
 
 use crate::failure::{Failure, Status, describe};
-use crate::logger::escape;
 use msp_core::Sid;
+use msp_sockets::escape;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;

@@ -3,11 +3,11 @@
 use crate::address::{FarEnd, Forward, HostPort};
 use crate::failure::{Failure, Status};
 use crate::limits::MAX_THROUGH_DAEMON;
-use crate::logger::escape;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use msp_core::Port;
 use msp_core::mdp::{ServiceName, ServicePattern, Wanted};
+use msp_sockets::escape;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};

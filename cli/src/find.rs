@@ -2,12 +2,10 @@
 
 use crate::args::{self, Options};
 use crate::failure::{Failure, Status};
-use crate::logger::escape;
 use crate::node::bind_client;
-use crate::ping::Millis;
 use msp_core::mdp::{FindConfig, FindEvent, Service, ServicePattern};
 use msp_core::{Sid, msp};
-use std::fmt::Write as _;
+use msp_sockets::{Cell, Column, Millis, escape, object};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -34,31 +32,16 @@ pub(crate) fn run(command: args::Find, options: &Options) -> Result<(), Failure>
     Ok(())
 }
 
-fn line(sid: Sid, service: &Service, round_trip: Duration, json: bool) -> String {
-    let (Service { name, port }, time) = (service, Millis(round_trip));
-    if json {
-        let name = json_string(name.as_str());
-        format!(r#"{{"sid":"{sid}","port":{port},"name":{name},"round_trip_ms":{time}}}"#)
-    } else {
-        format!("{sid} {port} {} {time} ms", escape(name.as_str()))
-    }
-}
+const COLUMNS: &[Column] = &[("", "sid"), ("", "port"), ("", "name"), ("", "round_trip_ms")];
 
-/// A JSON string, in ASCII only, so that nothing in it steers a terminal.
-fn json_string(text: &str) -> String {
-    let mut json = String::from('"');
-    for character in text.chars() {
-        if character.is_ascii() && !character.is_ascii_control() && !matches!(character, '"' | '\\') {
-            json.push(character);
-            continue;
-        }
-        for unit in character.encode_utf16(&mut [0; 2]) {
-            // Writing to a string cannot fail.
-            let _ = write!(json, "\\u{unit:04x}");
-        }
+fn line(sid: Sid, service: &Service, round_trip: Duration, json: bool) -> String {
+    let Service { name, port } = service;
+    if json {
+        let (port, name) = (Cell::Number(port.get().into()), Cell::text(name.as_str()));
+        object(COLUMNS, &[Cell::text(sid), port, name, Cell::Time(round_trip)])
+    } else {
+        format!("{sid} {port} {} {} ms", escape(name.as_str()), Millis(round_trip))
     }
-    json.push('"');
-    json
 }
 
 #[cfg(test)]

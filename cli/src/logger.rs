@@ -2,6 +2,7 @@
 
 use crate::args::Options;
 use log::{LevelFilter, Log, Metadata, Record};
+use msp_sockets::escape;
 use std::io::{self, Write};
 
 struct Stderr;
@@ -40,30 +41,4 @@ pub(crate) fn install(options: &Options) {
 pub(crate) fn say(message: &str) {
     // When nobody reads standard error any more, there is nobody to tell.
     let _ = writeln!(io::stderr(), "msp: {}", escape(message));
-}
-
-/// `text` with its control characters escaped.
-pub(crate) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control()
-            || matches!(character, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
-            escaped.extend(character.escape_default());
-        } else {
-            escaped.push(character);
-        }
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_steers_the_terminal() {
-        assert_eq!(escape("a\x1b[2J\u{9b}b\nc\u{202e}"), "a\\u{1b}[2J\\u{9b}b\\nc\\u{202e}");
-        assert_eq!(escape("é '日'"), "é '日'");
-    }
 }

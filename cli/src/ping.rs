@@ -5,8 +5,8 @@ use crate::failure::{Failure, Status};
 use crate::node::bind_client;
 use msp_core::mdp::{PingConfig, PingEvent, PingSummary};
 use msp_core::msp;
+use msp_sockets::Millis;
 use std::io::{self, Write};
-use std::time::Duration;
 
 pub(crate) fn run(command: &args::Ping, options: &Options) -> Result<(), Failure> {
     let sid = command.far_end.sid;
@@ -44,13 +44,4 @@ fn report(summary: &PingSummary) -> io::Result<()> {
     }
     let [min, average, max] = [min, average, max].map(Millis);
     writeln!(io::stdout(), "round trip min/avg/max: {min}/{average}/{max} ms")
-}
-
-/// A duration in milliseconds, to the microsecond.
-pub(crate) struct Millis(pub(crate) Duration);
-
-impl std::fmt::Display for Millis {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{:03}", self.0.as_millis(), self.0.subsec_micros() % 1000)
-    }
 }
