@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use msp_core::Port;
 use msp_core::mdp::{ServiceName, ServicePattern, Wanted};
-use msp_sockets::escape;
+use msp_sockets::{Topic, escape};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ use std::str::FromStr;
 const STATUSES: &str = "\
 Exit status:
   0  done; a tunnel without --once also when a signal ends it
-  1  a connection failed before its end, or nobody has what find looked for
+  1  a connection failed before its end, nobody has what find looked for, or there is nothing to show
   2  wrong usage
   3  a UDP or TCP port cannot be bound
   4  the peer cannot be reached, or a host name cannot be found
@@ -56,6 +56,18 @@ Goes through a Serval daemon that runs on this machine, with its address, its ne
 a node of our own. DIR is the directory of its instance; without one, that is SERVALINSTANCE_PATH, else \
 /var/run/serval or /usr/local/var/run/serval. The daemon may be restarted, and may not run yet when `listen` starts.";
 
+const RUN: &str = "\
+Where programs that run now can be found: listen, connect and node have a socket there, at which peers, routes and \
+status ask them. It must be the user's alone. Without this option it is what MSP_RUN names; for root, /var/run/msp; for \
+others, msp in $XDG_RUNTIME_DIR, else /tmp/msp-UID.";
+
+const SEEN: &str = "\
+Exit status:
+  0  something is shown
+  1  there is nothing to show
+  2  wrong usage
+  4  no msp runs here";
+
 const FAR_END: &str = "SID[@HOST:PORT]";
 const CONNECTIONS: RangeInclusive<u32> = 1..=10_000;
 const MEGABYTES: RangeInclusive<u32> = 1..=1000;
@@ -75,6 +87,7 @@ pub(crate) struct Options {
     pub(crate) no_broadcast: bool,
     pub(crate) identity: Option<PathBuf>,
     pub(crate) servald: Option<Servald>,
+    pub(crate) run: Option<PathBuf>,
     pub(crate) verbose: u8,
     pub(crate) quiet: bool,
 }
@@ -95,6 +108,7 @@ pub(crate) enum Command {
     Find(Find),
     Id(Id),
     Ping(Ping),
+    See(See),
     Demo(Demo),
 }
 
@@ -161,6 +175,15 @@ pub(crate) struct Import {
 pub(crate) struct Ping {
     pub(crate) count: u32,
     pub(crate) far_end: FarEnd,
+}
+
+/// What programs that run here are asked.
+#[derive(Debug)]
+pub(crate) struct See {
+    pub(crate) topic: Topic,
+    pub(crate) json: bool,
+    /// Seconds from one look to the next, if there is to be more than one.
+    pub(crate) watch: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -250,6 +273,9 @@ fn definition() -> clap::Command {
             option("count", "N", "Echoes to ask for").short('c').default_value("5"),
             far_end("Address of the node on the mesh, and where it can be reached by UDP"),
         ]))
+        .subcommand(see("peers", "Show the neighbours of the nodes that run here"))
+        .subcommand(see("routes", "Show which nodes can be reached from here, and how"))
+        .subcommand(see("status", "Show the connections of the programs that run here"))
         .subcommand(
             command("demo", "Fetch a file from a web server through a link that loses packets, all in this process")
                 .args([
@@ -260,7 +286,7 @@ fn definition() -> clap::Command {
         )
 }
 
-fn node_options() -> [Arg; 7] {
+fn node_options() -> [Arg; 8] {
     [
         option("udp", "ADDR:PORT", "UDP address of this node [default: 0.0.0.0:4110]"),
         option("peer", "HOST:PORT", "Node to reach by unicast; may be given several times")
@@ -273,6 +299,7 @@ fn node_options() -> [Arg; 7] {
             .require_equals(true)
             .default_missing_value("")
             .conflicts_with_all(["udp", "peer", "no-broadcast", "identity"]),
+        option("run", "DIR", "Directory of the programs that run here [default: see --help]").long_help(RUN),
         flag("verbose", "Tell what happens; twice for more").short('v').action(ArgAction::Count),
         flag("quiet", "Tell nothing but errors").short('q').conflicts_with("verbose"),
     ]
@@ -280,6 +307,17 @@ fn node_options() -> [Arg; 7] {
 
 fn command(name: &'static str, about: &'static str) -> clap::Command {
     clap::Command::new(name).about(about).after_help(STATUSES)
+}
+
+fn see(name: &'static str, about: &'static str) -> clap::Command {
+    let watch = option("watch", "SECONDS", "Look again all the time, every so many seconds [default: 2]")
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("2");
+    clap::Command::new(name)
+        .about(about)
+        .after_help(SEEN)
+        .args([flag("json", "Tell each as a JSON object on a line of its own"), watch])
 }
 
 fn flag(name: &'static str, help: &'static str) -> Arg {
@@ -335,6 +373,9 @@ fn read(matches: &ArgMatches) -> Result<Args, Failure> {
             count: number(given, "count", 1..=u32::MAX)?,
             far_end: required(given, FAR_END)?,
         }),
+        "peers" => Command::See(see_what(given, Topic::Peers)?),
+        "routes" => Command::See(see_what(given, Topic::Routes)?),
+        "status" => Command::See(see_what(given, Topic::Status)?),
         _ => Command::Demo(Demo {
             loss: number(given, "loss", 0..=50)? as u8,
             size: number(given, "size", 1..=1000)?,
@@ -352,10 +393,16 @@ fn read(matches: &ArgMatches) -> Result<Args, Failure> {
         servald: given.get_one::<OsString>("servald").map(|directory| {
             if directory.is_empty() { Servald::Usual } else { Servald::At(PathBuf::from(directory)) }
         }),
+        run: given.get_one::<OsString>("run").map(PathBuf::from),
         verbose: given.get_count("verbose"),
         quiet: given.get_flag("quiet"),
     };
     Ok(Args { command, options })
+}
+
+fn see_what(given: &ArgMatches, topic: Topic) -> Result<See, Failure> {
+    let watch = given.contains_id("watch").then(|| number(given, "watch", 1..=86_400)).transpose()?;
+    Ok(See { topic, json: given.get_flag("json"), watch })
 }
 
 /// What cannot go through a daemon.
@@ -425,7 +472,8 @@ fn values<T: FromStr<Err: Display>>(given: &ArgMatches, name: &str) -> Result<Ve
     given.get_many(name).into_iter().flatten().map(parse).collect()
 }
 
-const NO_COMMAND: &str = "a command is needed: listen, connect, find, id, ping or demo";
+const NO_COMMAND: &str =
+    "a command is needed: listen, connect, find, id, ping, peers, routes, status or demo";
 
 fn usage(problem: impl Display) -> Failure {
     Failure::new(Status::Usage, format_args!("{problem}; see msp --help"))

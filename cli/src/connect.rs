@@ -5,6 +5,7 @@ use crate::failure::{Failure, Status, check, describe};
 use crate::limits;
 use crate::logger::say;
 use crate::node::bind_client;
+use crate::{see, servald};
 use msp_core::Addr;
 use msp_core::mdp::{FindConfig, FindEvent, ParseServiceError, ServiceName, Wanted};
 use msp_core::tunnel::Outcome;
@@ -44,7 +45,9 @@ pub(crate) fn run(command: args::Connect, options: &Options) -> Result<(), Failu
     if let (Source::Tcp(listener), false) = (&source, options.quiet) {
         say(&format!("TCP connections to {} go to {remote}", listener.local_addr()?));
     }
-    check(runtime.connect(remote, source, config)?.name_limits(limits::option).run()?, once, remote)
+    let tunnel = runtime.connect(remote, source, config)?.name_limits(limits::option);
+    let daemon = options.servald.as_ref().map(servald::place);
+    check(see::answer(tunnel, format!("connect {remote}"), daemon, options)?.run()?, once, remote)
 }
 
 /// A node that says it has the service; `None` if a signal has ended the search.

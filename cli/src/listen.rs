@@ -6,6 +6,7 @@ use crate::failure::{Failure, Status, check};
 use crate::limits;
 use crate::logger::say;
 use crate::node::bind_server;
+use crate::{see, servald};
 use msp_core::mdp::Service;
 use msp_core::tunnel::TunnelEvent;
 use msp_mio::Target;
@@ -26,7 +27,9 @@ pub(crate) fn run(command: args::Listen, options: &Options) -> Result<(), Failur
     let local = node.runtime.local_addr();
     let once = command.once || target == Target::Stdio;
     let tunnel = node.runtime.listen(command.port, target, config)?.name_limits(limits::option);
-    let outcome = tunnel.run_with(|event| {
+    let about = format!("listen {}", command.port);
+    let daemon = options.servald.as_ref().map(servald::place);
+    let outcome = see::answer(tunnel, about, daemon, options)?.run_with(|event| {
         let TunnelEvent::Listening { sid, port } = event else { return };
         if options.quiet {
             return;

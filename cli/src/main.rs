@@ -16,6 +16,7 @@ mod logger;
 mod node;
 mod ping;
 mod prompt;
+mod see;
 mod servald;
 
 use args::Command;
@@ -41,6 +42,7 @@ fn run() -> Result<(), Failure> {
         Command::Find(command) => find::run(command, &args.options),
         Command::Id(command) => id::run(&command, &args.options),
         Command::Ping(command) => ping::run(&command, &args.options),
+        Command::See(command) => see::run(&command, &args.options),
         Command::Demo(command) => demo::run(&command),
     }
 }

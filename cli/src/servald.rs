@@ -15,10 +15,7 @@ pub(crate) fn attach(
     port: Option<Port>,
     streams: msp::Config,
 ) -> Result<Runtime, Failure> {
-    let directory = match servald {
-        Servald::At(directory) => directory.clone(),
-        Servald::Usual => usual(),
-    };
+    let directory = place(servald);
     let instance = instance(&directory)?;
     let directory = directory.display();
     if !is_daemon_running(&instance) {
@@ -39,6 +36,14 @@ pub(crate) fn attach(
         };
         Failure::new(Status::CannotBind, message)
     })
+}
+
+/// The directory of the daemon.
+pub(crate) fn place(servald: &Servald) -> PathBuf {
+    match servald {
+        Servald::At(directory) => directory.clone(),
+        Servald::Usual => usual(),
+    }
 }
 
 /// Whether a daemon runs where daemons are.

@@ -39,7 +39,8 @@ impl Typist {
         // The terminal becomes the one that sends signals.
         let mut command = Command::new("setsid");
         command.args(["--ctty", env!("CARGO_BIN_EXE_msp"), "connect", "--udp=127.0.0.1:0", "--no-broadcast"]);
-        command.args(place.direct().split(' ')).env_clear().env("HOME", home.path());
+        command.args(place.direct().split(' ')).env_clear();
+        command.env("HOME", home.path()).env("MSP_RUN", home.join("run"));
         let [stdin, stdout, stderr] = [0; 3].map(|_| terminal.try_clone().unwrap());
         let program = command.stdin(stdin).stdout(stdout).stderr(stderr).spawn().unwrap();
         Self { program, keys: keys.into(), terminal, screen: Vec::new(), _home: home }

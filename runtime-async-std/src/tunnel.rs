@@ -177,7 +177,7 @@ impl Tunnel {
                         Ok(watched) => {
                             self.parts.insert(part, watched);
                         }
-                        Err(error) if !matches!(part, Part::Link(_)) => return Err(error),
+                        Err(error) if !matches!(part, Part::Link(_) | Part::Asker(_)) => return Err(error),
                         Err(error) => self.tunnel.unwatched(part, error),
                     }
                 }

@@ -6,7 +6,7 @@ use crate::tunnel::Tunnel;
 use msp_core::msp::Limit;
 use msp_core::tunnel::{Outcome, TunnelConfig, TunnelEvent};
 use msp_core::{Addr, Port};
-use msp_sockets::{Error, Source, Target};
+use msp_sockets::{Error, Source, StatusSocket, Target};
 use std::io;
 
 impl Runtime {
@@ -43,6 +43,16 @@ impl Driver {
     pub fn name_limits(mut self, name: fn(Limit) -> &'static str) -> Self {
         self.tunnel.name_limits(name);
         self
+    }
+
+    /// Answers what it is asked about itself, see [`Tunnel::answer_at`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Tunnel::answer_at`].
+    pub fn answer_at(mut self, status: StatusSocket) -> io::Result<Self> {
+        self.tunnel.answer_at(status)?;
+        Ok(self)
     }
 
     /// Carries bytes until the tunnel ends or is [stopped](crate::Stopper).

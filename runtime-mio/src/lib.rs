@@ -65,7 +65,8 @@ mod tunnel;
 pub use driver::Driver;
 pub use event_loop::{Stopper, poll};
 pub use msp_sockets::{
-    BindError, Config, DEFAULT_PORT, Error, RunDirectory, Source, Target, is_daemon_running, random,
+    About, BindError, Config, DEFAULT_PORT, Error, RunDirectory, Source, StatusSocket, Target,
+    is_daemon_running, random,
 };
 pub use node::Node;
 pub use runtime::Runtime;

@@ -7,10 +7,13 @@ use mio::{Registry, Token};
 use msp_core::msp::Limit;
 use msp_core::tunnel::{Outcome, TunnelConfig, TunnelEvent};
 use msp_core::{Addr, Port};
-use msp_sockets::{Error, Part, Readiness, Source, Target, Watch};
+use msp_sockets::{Error, Part, Readiness, Source, StatusSocket, Target, Watch};
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
+
+/// The token of the first link, from that of the socket on.
+const FIRST_LINK: usize = 3 + Part::ASKERS as usize;
 
 impl Node {
     /// A tunnel that carries the streams that peers open to `port`. With [`TunnelConfig::once`] it ends with
@@ -64,6 +67,16 @@ impl Tunnel {
     /// Warnings that a limit was hit call what sets it by this name.
     pub fn name_limits(&mut self, name: fn(Limit) -> &'static str) {
         self.tunnel.name_limits(name);
+    }
+
+    /// Answers at `status` from now on what it is asked about itself, as `msp status` does.
+    ///
+    /// # Errors
+    ///
+    /// If the system cannot wait for it.
+    pub fn answer_at(&mut self, status: StatusSocket) -> io::Result<()> {
+        self.tunnel.answer_at(status);
+        self.watch()
     }
 
     /// Remembers what an event says; the work is done in the next [turn](Tunnel::turn). False if the event is not
@@ -125,7 +138,7 @@ impl Tunnel {
                         Ok(()) => {
                             self.parts.insert(token, part);
                         }
-                        Err(error) if part == Part::Acceptor => return Err(error),
+                        Err(error) if matches!(part, Part::Acceptor | Part::Questions) => return Err(error),
                         Err(error) => self.tunnel.unwatched(part, error),
                     }
                 }
@@ -144,7 +157,9 @@ impl Tunnel {
         Token(match part {
             Part::Socket => first,
             Part::Acceptor => first.wrapping_add(1),
-            Part::Link(id) => first.wrapping_add(2).wrapping_add(id.get() as usize),
+            Part::Questions => first.wrapping_add(2),
+            Part::Asker(place) => first.wrapping_add(3 + usize::from(place)),
+            Part::Link(id) => first.wrapping_add(FIRST_LINK).wrapping_add(id.get() as usize),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::sync::Arc;
 
 /// A socket to wait for. It stays open as long as there is such a handle of it.
@@ -18,13 +18,17 @@ pub enum Handle {
     Listener(Arc<TcpListener>),
     /// Threads wake by it.
     Wakes(Arc<UnixStream>),
+    /// Those who ask connect to it.
+    Questions(Arc<UnixListener>),
+    /// One that asks.
+    Asker(Arc<UnixStream>),
 }
 
 impl Handle {
     /// Whether it is waited for until it can be written, too. Towards a daemon, what finds no room is lost.
     #[must_use]
     pub const fn waits_for_room(&self) -> bool {
-        matches!(self, Self::Udp(_) | Self::Tcp(_))
+        matches!(self, Self::Udp(_) | Self::Tcp(_) | Self::Asker(_))
     }
 }
 
@@ -35,7 +39,8 @@ impl AsFd for Handle {
             Self::Daemon(socket) => socket.as_fd(),
             Self::Tcp(socket) => socket.as_fd(),
             Self::Listener(socket) => socket.as_fd(),
-            Self::Wakes(socket) => socket.as_fd(),
+            Self::Wakes(socket) | Self::Asker(socket) => socket.as_fd(),
+            Self::Questions(socket) => socket.as_fd(),
         }
     }
 }

@@ -16,6 +16,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod asking;
 mod broadcast;
 mod clock;
 mod config;
@@ -25,19 +26,24 @@ mod local;
 mod names;
 mod report;
 mod run;
+mod show;
 mod socket;
+mod status;
 mod stdio;
 mod table;
 mod tcp;
 mod tunnel;
 mod udp;
 
+pub use asking::{Answer, ask};
 pub use clock::Clock;
 pub use config::{BindError, Config, DEFAULT_PORT};
 pub use daemon::is_daemon_running;
 pub use handle::Handle;
 pub use report::log_uplink;
 pub use run::RunDirectory;
+pub use show::{About, Question, Topic, answer};
 pub use socket::{LAST_TURNS, Socket, attach, bind, random};
+pub use status::StatusSocket;
 pub use table::{Cell, Column, Format, Millis, Table, escape, object};
 pub use tunnel::{Error, Part, Readiness, Source, Target, Tunnel, Watch};

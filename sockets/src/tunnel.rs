@@ -3,7 +3,9 @@
 use crate::handle::Handle;
 use crate::local::{Local, LocalError};
 use crate::report::Report;
+use crate::show::answer;
 use crate::socket::{LAST_TURNS, Socket};
+use crate::status::{MAX_ASKERS, StatusSocket};
 use crate::stdio::StdioLink;
 use crate::tcp::{ACCEPTS_PER_TURN, Acceptor, TcpLink};
 use log::Level;
@@ -13,6 +15,7 @@ use msp_core::{Addr, Host, Instant, Port};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
+use std::iter;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
@@ -87,8 +90,17 @@ pub enum Part {
     Socket,
     /// Its TCP listener.
     Acceptor,
+    /// Where it is asked about itself.
+    Questions,
+    /// One that asks, of at most [`Part::ASKERS`].
+    Asker(u8),
     /// The local side of a link.
     Link(LinkId),
+}
+
+impl Part {
+    /// Those that ask are numbered below this.
+    pub const ASKERS: u8 = MAX_ASKERS as u8;
 }
 
 /// What a part is ready for.
@@ -133,6 +145,7 @@ pub struct Tunnel {
     /// When the last turn was, and whether it did anything: then there may be more to do.
     turn: (Instant, bool),
     limit_name: fn(Limit) -> &'static str,
+    status: Option<StatusSocket>,
 }
 
 impl Tunnel {
@@ -195,7 +208,14 @@ impl Tunnel {
             unreachable: None,
             ended: None,
             limit_name: |_| "the configuration",
+            status: None,
         }
+    }
+
+    /// Answers from now on what it is asked about itself.
+    pub fn answer_at(&mut self, status: StatusSocket) {
+        self.status = Some(status);
+        self.watch();
     }
 
     /// Warnings that a limit was hit call what sets it by this name.
@@ -213,6 +233,9 @@ impl Tunnel {
         match part {
             Part::Socket => self.socket.ready(readiness.readable, readiness.writable),
             Part::Acceptor => self.acceptor.iter_mut().for_each(Acceptor::ready),
+            Part::Questions | Part::Asker(_) => {
+                self.status.iter_mut().for_each(|status| status.ready(part, readiness));
+            }
             Part::Link(id) => {
                 if let Some(local) = self.links.get_mut(&id) {
                     local.ready(readiness);
@@ -228,6 +251,9 @@ impl Tunnel {
         match part {
             Part::Socket => (true, self.socket.is_blocked()),
             Part::Acceptor => (self.acceptor.as_ref().is_some_and(|it| !it.is_readable()), false),
+            Part::Questions | Part::Asker(_) => {
+                self.status.as_ref().map_or((false, false), |status| status.wanted(part))
+            }
             Part::Link(id) => self.links.get(&id).map_or((false, false), Local::wanted),
         }
     }
@@ -236,6 +262,8 @@ impl Tunnel {
     pub fn unwatched(&mut self, part: Part, error: io::Error) {
         if let Part::Link(id) = part {
             self.fail(self.socket.now(), id, &LocalError::Broken(error));
+        } else if let Some(status) = &mut self.status {
+            status.unwatched(part);
         }
     }
 
@@ -248,10 +276,11 @@ impl Tunnel {
         let acted = self.take_actions(now);
         let moved = self.move_bytes(now);
         let accepted = self.accept(now);
+        let told = self.tell(now);
         self.watch();
         let Self { tunnel, socket, .. } = self;
         let sent = socket.transmit(now, |buffer| tunnel.poll_transmit(now, buffer));
-        self.turn = (now, received || acted || moved || accepted || sent);
+        self.turn = (now, received || acted || moved || accepted || told || sent);
         if let Some((_, turns)) = &mut self.ended {
             *turns = turns.saturating_sub(1);
         }
@@ -308,6 +337,18 @@ impl Tunnel {
         for (id, local) in &mut self.links {
             self.watches.extend(local.take_new().map(|handle| Watch::Begin(Part::Link(*id), handle)));
         }
+        let status = self.status.iter_mut();
+        self.watches.extend(status.flat_map(|status| iter::from_fn(|| status.poll_watch())));
+    }
+
+    /// Answers those who ask.
+    fn tell(&mut self, now: Instant) -> bool {
+        let Self { tunnel, socket, status, .. } = self;
+        let Some(status) = status else { return false };
+        status.turn(|about, question| {
+            let streams = tunnel.statuses(now).collect();
+            answer(about, question, tunnel.uplink(), socket.local_addr(), streams)
+        })
     }
 
     fn take_actions(&mut self, now: Instant) -> bool {

@@ -83,7 +83,7 @@ impl Program {
 
     /// Any command, with this home directory and no other environment.
     pub fn spawn(command: &mut Command, home: &Path) -> Self {
-        command.env_clear().env("HOME", home);
+        command.env_clear().env("HOME", home).env("MSP_RUN", home.join("run"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (mut child_stdout, child_stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());

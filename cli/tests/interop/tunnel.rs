@@ -52,6 +52,7 @@ impl Listener {
 fn msp(identity: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_msp"));
     command.args(arguments).args(["--udp=127.0.0.1:0", "--no-broadcast", "--identity"]).arg(identity);
+    command.env("MSP_RUN", identity.with_extension("run"));
     command
 }
 

@@ -1,0 +1,87 @@
+//! `msp peers`, `msp routes` and `msp status`: what the programs that run here know.
+
+use crate::args::{self, Options};
+use crate::failure::{Failure, Status};
+use msp_mio::{About, Driver, RunDirectory, StatusSocket};
+use msp_sockets::{Answer, Format, Question, ask};
+use rustix::termios::isatty;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+/// The cursor goes to the first line, and what is below vanishes.
+const CLEAR: &str = "\x1b[H\x1b[J";
+
+pub(crate) fn run(command: &args::See, options: &Options) -> Result<(), Failure> {
+    let format = if command.json { Format::Json } else { Format::Table };
+    let question = Question { topic: command.topic, format };
+    let Some(seconds) = command.watch else {
+        let seen = look(question, options)?;
+        io::stdout().write_all(seen.text.as_bytes())?;
+        return seen.status();
+    };
+    let redraws = isatty(io::stdout()) && !command.json;
+    loop {
+        let seen = look(question, options)?;
+        let text = match &seen.status() {
+            Err(failure) if seen.text.is_empty() && redraws => format!("{}\n", failure.message),
+            _ => seen.text,
+        };
+        let clear = if redraws { CLEAR } else { "" };
+        let mut stdout = io::stdout();
+        stdout.write_all(format!("{clear}{text}").as_bytes())?;
+        stdout.flush()?;
+        thread::sleep(Duration::from_secs(seconds.into()));
+    }
+}
+
+/// Has `driver`, which does what `command` says, answer those questions. A program that cannot be asked runs all the same.
+pub(crate) fn answer(
+    driver: Driver,
+    command: String,
+    daemon: Option<PathBuf>,
+    options: &Options,
+) -> Result<Driver, Failure> {
+    let about = About { command, daemon };
+    let directory = RunDirectory::create(options.run.as_deref());
+    match directory.and_then(|directory| StatusSocket::open(&directory, about)) {
+        Ok(status) => Ok(driver.answer_at(status)?),
+        Err(error) => {
+            log::info!("`msp status` cannot see this program: {error}");
+            Ok(driver)
+        }
+    }
+}
+
+/// What all have told together.
+struct Seen {
+    /// How many programs have.
+    programs: usize,
+    things: usize,
+    text: String,
+}
+
+impl Seen {
+    fn status(&self) -> Result<(), Failure> {
+        match self {
+            Self { programs: 0, .. } => {
+                let message = "no msp runs here, or it has another run directory: see --run";
+                Err(Failure::new(Status::Unreachable, message))
+            }
+            Self { things: 0, .. } => Err(Failure::new(Status::ConnectionFailed, "there is nothing to show")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn look(question: Question, options: &Options) -> Result<Seen, Failure> {
+    let directory = RunDirectory::find(options.run.as_deref());
+    let directory = directory.map_err(|error| Failure::new(Status::Unreachable, error))?;
+    let answers = directory.map_or(Ok(Vec::new()), |directory| ask(&directory, question))?;
+    let things = answers.iter().map(|answer| answer.count).sum();
+    let programs = answers.len();
+    let texts = answers.into_iter().map(|Answer { text, .. }| text).filter(|text| !text.is_empty());
+    let between = if question.format == Format::Table { "\n" } else { "" };
+    Ok(Seen { programs, things, text: texts.collect::<Vec<_>>().join(between) })
+}
