@@ -66,7 +66,7 @@ impl Future for Driver {
             if timeout == Some(Duration::ZERO) {
                 continue;
             }
-            match watched.poll(cx, (true, socket.is_blocked())) {
+            match watched.poll(cx, (true, socket.waits_for_room())) {
                 Ok((false, false)) if sleep.poll(cx, timeout).is_pending() => return Poll::Pending,
                 Ok((readable, writable)) => socket.ready(readable, writable),
                 Err(error) => {

@@ -68,6 +68,8 @@ pub use driver::Driver;
 pub use error::{ConnectError, ListenError, SendError, StreamError};
 pub use half::{ReadHalf, WriteHalf};
 pub use listener::MspListener;
-pub use msp_sockets::{BindError, Config, DEFAULT_PORT, is_daemon_running, random};
+pub use msp_sockets::{
+    BindError, Config, DEFAULT_PORT, RunDirectory, is_daemon_running, is_node_running, random,
+};
 pub use node::Node;
 pub use stream::MspStream;

@@ -7,7 +7,7 @@ use crate::shared::{Phase, Shared};
 use crate::stream::MspStream;
 use msp_core::mdp::{Instance, Uplink};
 use msp_core::{Addr, Host, Identity, Port, Sid, msp};
-use msp_sockets::{BindError, Config, Socket};
+use msp_sockets::{BindError, Config, RunDirectory, Socket};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -52,6 +52,20 @@ impl Node {
         streams: msp::Config,
     ) -> io::Result<(Self, Driver)> {
         let (host, socket) = msp_sockets::attach(instance, port, streams)?;
+        Self::new(host, socket)
+    }
+
+    /// The same for the node that runs in this directory and serves other programs, as `msp node` does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Node::attach`]; or if the path of the directory is not absolute, or too long.
+    pub fn attach_to_node(
+        directory: &RunDirectory,
+        port: Option<Port>,
+        streams: msp::Config,
+    ) -> io::Result<(Self, Driver)> {
+        let (host, socket) = msp_sockets::attach_to_node(directory, port, streams)?;
         Self::new(host, socket)
     }
 

@@ -20,7 +20,9 @@
 //!   standard input and output;
 //! - [`ping`](Runtime::ping) asks a peer for echoes;
 //! - [`identify`](Runtime::identify) tells its address;
-//! - [`find`](Runtime::find) looks for services, and is one after which there may be another.
+//! - [`find`](Runtime::find) looks for services, and is one after which there may be another;
+//! - [`serve`](Runtime::serve) relays, and serves the node to other programs, which
+//!   [`attach_to_node`](Runtime::attach_to_node).
 //!
 //! ```no_run
 //! use msp_core::{Addr, Identity, Port, tunnel::TunnelConfig};
@@ -59,6 +61,7 @@ mod node;
 #[cfg(feature = "relay")]
 pub mod relay;
 mod runtime;
+mod serve;
 mod socket;
 mod tunnel;
 
@@ -66,8 +69,9 @@ pub use driver::Driver;
 pub use event_loop::{Stopper, poll};
 pub use msp_sockets::{
     About, BindError, Config, DEFAULT_PORT, Error, RunDirectory, Source, StatusSocket, Target,
-    is_daemon_running, random,
+    is_daemon_running, is_node_running, random,
 };
 pub use node::Node;
 pub use runtime::Runtime;
+pub use serve::Server;
 pub use tunnel::Tunnel;

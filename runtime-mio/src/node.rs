@@ -5,7 +5,7 @@ use mio::event::Event;
 use mio::{Registry, Token};
 use msp_core::mdp::Instance;
 use msp_core::{Host, Identity, Instant, Port, Sid, msp};
-use msp_sockets::{BindError, Config, Socket, log_uplink};
+use msp_sockets::{BindError, Config, RunDirectory, Socket, log_uplink};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -88,6 +88,22 @@ impl Node {
         token: Token,
     ) -> io::Result<Self> {
         let (host, socket) = msp_sockets::attach(instance, port, streams)?;
+        Self::new(host, socket, registry, token)
+    }
+
+    /// The same for the node that runs in this directory and serves others, see [`Runtime::serve`](crate::Runtime::serve).
+    ///
+    /// # Errors
+    ///
+    /// As for [`Node::attach`]; or if the path of the directory is not absolute, or too long.
+    pub fn attach_to_node(
+        directory: &RunDirectory,
+        port: Option<Port>,
+        streams: msp::Config,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Self> {
+        let (host, socket) = msp_sockets::attach_to_node(directory, port, streams)?;
         Self::new(host, socket, registry, token)
     }
 

@@ -5,7 +5,7 @@ use crate::node::Node;
 use msp_core::mdp::{Instance, Service};
 use msp_core::msp;
 use msp_core::{Host, Identity, Instant, Port, Sid};
-use msp_sockets::{BindError, Config};
+use msp_sockets::{BindError, Config, RunDirectory};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -36,6 +36,20 @@ impl Runtime {
     pub fn attach(instance: &Instance, port: Option<Port>, streams: msp::Config) -> io::Result<Self> {
         let own = EventLoop::new()?;
         Ok(Self { node: Node::attach(instance, port, streams, own.registry(), FIRST)?, own })
+    }
+
+    /// A client of the node that runs in this directory, see [`Node::attach_to_node`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Node::attach_to_node`].
+    pub fn attach_to_node(
+        directory: &RunDirectory,
+        port: Option<Port>,
+        streams: msp::Config,
+    ) -> io::Result<Self> {
+        let own = EventLoop::new()?;
+        Ok(Self { node: Node::attach_to_node(directory, port, streams, own.registry(), FIRST)?, own })
     }
 
     /// Its streams, what happens to them, and what is below.

@@ -1,16 +1,21 @@
 //! The socket of a client of a daemon.
 
 use crate::names::{Names, is_same, remove};
-use msp_core::Port;
 use msp_core::mdp::{Instance, Transmit};
+use msp_core::{Instant, Port};
 use std::io::{self, ErrorKind};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// System calls to send, and as many to receive, before the other work of a turn gets its share.
 const CALLS_PER_TURN: usize = 64;
 /// Longer than any datagram of a daemon.
 const BUFFER: usize = 2048;
+/// The kernel keeps few datagrams for a socket and does not tell when there is room again: it is tried after this
+/// long, and each further time after twice as long.
+const FIRST_RETRY: Duration = Duration::from_micros(200);
+const LAST_RETRY: Duration = Duration::from_millis(10);
 
 /// A unix socket with a name of its own, which talks to the daemon of one instance.
 ///
@@ -23,13 +28,22 @@ pub(crate) struct DaemonSocket {
     readable: bool,
     buffer: Vec<u8>,
     packet: Vec<u8>,
+    /// What finds no room waits, as it does for a node; else it is lost.
+    waits: bool,
+    waiting: Option<Waiting>,
+}
+
+/// The packet found no room.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    retry_at: Instant,
+    retry: Duration,
 }
 
 /// Whether a daemon of `instance` runs now.
 #[must_use]
 pub fn is_daemon_running(instance: &Instance) -> bool {
-    let connect = |daemon| UnixDatagram::unbound()?.connect_addr(&daemon);
-    Names::OF_DAEMONS.address(&instance.daemon_file()).and_then(connect).is_ok()
+    Names::OF_DAEMONS.is_bound(&instance.daemon_file())
 }
 
 /// What has become of packets to the daemon.
@@ -54,6 +68,17 @@ impl DaemonSocket {
         Self::bind_as(Names::OF_DAEMONS, instance, port)
     }
 
+    /// The same for a node that serves clients there.
+    ///
+    /// # Errors
+    ///
+    /// As for [`DaemonSocket::bind`].
+    pub(crate) fn bind_to_node(instance: &Instance, port: Option<Port>) -> io::Result<Self> {
+        let mut socket = Self::bind_as(Names::Files, instance, port)?;
+        socket.waits = true;
+        Ok(socket)
+    }
+
     fn bind_as(names: Names, instance: &Instance, port: Option<Port>) -> io::Result<Self> {
         let daemon = names.address(&instance.daemon_file())?;
         let files = port.map_or_else(|| instance.client_files(), |port| vec![instance.client_file(port)]);
@@ -67,7 +92,8 @@ impl DaemonSocket {
         let socket: UnixDatagram = socket?;
         socket.set_nonblocking(true)?;
         let socket = Arc::new(socket);
-        Ok(Self { socket, daemon, readable: true, buffer: vec![0; BUFFER], packet: Vec::new() })
+        let (buffer, packet) = (vec![0; BUFFER], Vec::new());
+        Ok(Self { socket, daemon, readable: true, buffer, packet, waits: false, waiting: None })
     }
 
     /// What to wait for.
@@ -80,22 +106,41 @@ impl DaemonSocket {
         self.readable |= readable;
     }
 
-    /// Sends packets until `poll` has none or the turn has had its share.
-    pub(crate) fn transmit(&mut self, mut poll: impl FnMut(&mut Vec<u8>) -> Option<Transmit>) -> Sent {
+    /// When to try again to send what found no room.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        self.waiting.map(|waiting| waiting.retry_at)
+    }
+
+    /// Sends packets until `poll` has none, one has to wait, or the turn has had its share.
+    pub(crate) fn transmit(
+        &mut self,
+        now: Instant,
+        mut poll: impl FnMut(&mut Vec<u8>) -> Option<Transmit>,
+    ) -> Sent {
         let mut sent = Sent::Nothing;
         for _ in 0..CALLS_PER_TURN {
-            if poll(&mut self.packet).is_none() {
-                break;
+            match self.waiting {
+                Some(waiting) if now < waiting.retry_at => break,
+                Some(_) => {}
+                None if poll(&mut self.packet).is_none() => break,
+                None => {}
             }
-            sent = Sent::Something;
             match self.socket.send_to_addr(&self.packet, &self.daemon) {
-                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && self.waits => {
+                    let retry = self.waiting.map_or(FIRST_RETRY, |it| (it.retry * 2).min(LAST_RETRY));
+                    self.waiting = Some(Waiting { retry_at: now + retry, retry });
+                    break;
+                }
                 Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => {
+                    self.waiting = None;
                     return Sent::Unreachable;
                 }
                 // A full queue above all: to a datagram that is loss, and what sent it knows how to repair it.
                 Err(error) => log::debug!("to the daemon: {error}"),
+                Ok(_) => {}
             }
+            self.waiting = None;
+            sent = Sent::Something;
         }
         sent
     }
@@ -185,7 +230,7 @@ mod tests {
     /// Sends so many packets. How many were left when it was over, and how.
     fn send(client: &mut DaemonSocket, count: usize) -> (usize, Sent) {
         let mut left = count;
-        let sent = client.transmit(|packet| {
+        let sent = client.transmit(Instant::ZERO, |packet| {
             packet.clear();
             packet.push(7);
             left = left.checked_sub(1)?;

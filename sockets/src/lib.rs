@@ -18,6 +18,7 @@
 
 mod asking;
 mod broadcast;
+mod clients;
 mod clock;
 mod config;
 mod daemon;
@@ -36,6 +37,7 @@ mod tunnel;
 mod udp;
 
 pub use asking::{Answer, ask};
+pub use clients::{ClientsSocket, is_node_running};
 pub use clock::Clock;
 pub use config::{BindError, Config, DEFAULT_PORT};
 pub use daemon::is_daemon_running;
@@ -43,7 +45,7 @@ pub use handle::Handle;
 pub use report::log_uplink;
 pub use run::RunDirectory;
 pub use show::{About, Question, Topic, answer};
-pub use socket::{LAST_TURNS, Socket, attach, bind, random};
+pub use socket::{LAST_TURNS, Socket, attach, attach_to_node, bind, random};
 pub use status::StatusSocket;
 pub use table::{Cell, Column, Format, Millis, Table, escape, object};
 pub use tunnel::{Error, Part, Readiness, Source, Target, Tunnel, Watch};

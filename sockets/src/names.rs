@@ -1,7 +1,8 @@
-//! Where the unix sockets of a daemon and of its clients are (`spec/20` section 1).
+//! Where the unix sockets of a daemon, or a node, and of its clients are (`spec/20` section 1).
 
+use rustix::fs::{FlockOperation, flock};
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
@@ -14,11 +15,7 @@ pub(crate) enum Names {
     /// A name in the abstract namespace, of which nothing is left when the socket is closed.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     Abstract,
-    /// A file, which stays when its socket is closed.
-    #[cfg_attr(
-        all(any(target_os = "linux", target_os = "android"), not(test)),
-        expect(dead_code, reason = "daemons have files on other systems")
-    )]
+    /// A file, which stays when its socket is closed. Nobody can take such a name who has no right to the directory.
     Files,
 }
 
@@ -51,12 +48,22 @@ impl Names {
         let address = self.address(file)?;
         let bound = UnixDatagram::bind_addr(&address);
         match (&bound, address.as_pathname()) {
-            (Err(error), Some(path)) if error.kind() == ErrorKind::AddrInUse && is_left_over(path) => {
-                fs::remove_file(path)?;
+            (Err(error), Some(path)) if error.kind() == ErrorKind::AddrInUse => {
+                // Two that start at the same time must not both find that nobody has it.
+                let _lock = path.parent().map(lock).transpose()?;
+                if is_left_over(path) {
+                    fs::remove_file(path)?;
+                }
                 UnixDatagram::bind_addr(&address)
             }
             _ => bound,
         }
+    }
+
+    /// Whether a socket has that name now.
+    pub(crate) fn is_bound(self, file: &[u8]) -> bool {
+        let connect = |address| UnixDatagram::unbound()?.connect_addr(&address);
+        self.address(file).and_then(connect).is_ok()
     }
 }
 
@@ -80,6 +87,13 @@ pub(crate) fn remove(socket: &UnixDatagram) {
         // What is left over is taken over.
         let _ = fs::remove_file(path);
     }
+}
+
+/// Locks a directory until the result is dropped.
+fn lock(directory: &Path) -> io::Result<File> {
+    let directory = File::open(directory)?;
+    flock(&directory, FlockOperation::LockExclusive)?;
+    Ok(directory)
 }
 
 /// Whether this is the file of a socket that was closed.

@@ -1,9 +1,11 @@
 //! The way out of this process, whichever it is.
 
+use crate::clients::instance;
 use crate::clock::Clock;
 use crate::config::{BindError, Config, DEFAULT_PORT};
 use crate::daemon::{DaemonSocket, Sent};
 use crate::handle::Handle;
+use crate::run::RunDirectory;
 use crate::udp::Udp;
 use msp_core::mdp::{
     Daemon, DaemonConfig, Incoming, Instance, InterfaceConfig, InterfaceId, Node, NodeConfig, Transmit,
@@ -57,9 +59,26 @@ fn try_bind(identity: Identity, config: &Config) -> io::Result<(Host, Socket)> {
 /// system lacks.
 pub fn attach(instance: &Instance, port: Option<Port>, streams: msp::Config) -> io::Result<(Host, Socket)> {
     let socket = DaemonSocket::bind(instance, port)?;
+    join(socket, DaemonConfig::for_streams(streams.max_streams), streams)
+}
+
+/// A client of the node that runs in this directory, as [`attach`] makes one of a daemon. The node need not run yet.
+///
+/// # Errors
+///
+/// As for [`attach`]; or if the path of the directory is not absolute, or too long.
+pub fn attach_to_node(
+    directory: &RunDirectory,
+    port: Option<Port>,
+    streams: msp::Config,
+) -> io::Result<(Host, Socket)> {
+    let socket = DaemonSocket::bind_to_node(&instance(directory)?, port)?;
+    join(socket, DaemonConfig::for_node(streams.max_streams), streams)
+}
+
+fn join(socket: DaemonSocket, config: DaemonConfig, streams: msp::Config) -> io::Result<(Host, Socket)> {
     let clock = Clock::start();
-    let daemon = Daemon::new(DaemonConfig::for_streams(streams.max_streams), clock.now());
-    let host = Host::new(daemon, streams, random()?);
+    let host = Host::new(Daemon::new(config, clock.now()), streams, random()?);
     Ok((host, Socket { kind: Kind::Daemon(socket), clock, unreachable: false }))
 }
 
@@ -149,7 +168,7 @@ impl Socket {
         match &mut self.kind {
             Kind::Udp(udp, _) => udp.transmit(now, poll),
             Kind::Daemon(daemon) => {
-                let sent = daemon.transmit(poll);
+                let sent = daemon.transmit(now, poll);
                 self.unreachable |= sent == Sent::Unreachable;
                 sent != Sent::Nothing
             }
@@ -159,18 +178,30 @@ impl Socket {
     /// Whether packets wait for the kernel to take them.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
+        match &self.kind {
+            Kind::Udp(udp, _) => udp.is_blocked(),
+            Kind::Daemon(daemon) => daemon.retry_at().is_some(),
+        }
+    }
+
+    /// Whether the kernel will tell when it takes packets again. Of a local socket it does not know.
+    #[must_use]
+    pub fn waits_for_room(&self) -> bool {
         matches!(&self.kind, Kind::Udp(udp, _) if udp.is_blocked())
     }
 
     /// How long to sleep when the next thing to do is due at `deadline`.
     #[must_use]
     pub fn timeout(&self, deadline: Option<Instant>) -> Option<Duration> {
-        let left = deadline.map(|at| at.since(self.now()));
-        if self.is_blocked() {
-            // There is more to send, so something is due; it has to wait for the kernel.
-            return Some(left.unwrap_or(Udp::RETRY).clamp(MIN_SLEEP, Udp::RETRY));
+        let left = |at: Instant| at.since(self.now());
+        // While there is more to send, something is due; it has to wait for the kernel.
+        match &self.kind {
+            Kind::Udp(udp, _) if udp.is_blocked() => {
+                Some(deadline.map_or(Udp::RETRY, left).clamp(MIN_SLEEP, Udp::RETRY))
+            }
+            Kind::Daemon(daemon) => daemon.retry_at().or(deadline).map(left),
+            Kind::Udp(..) => deadline.map(left),
         }
-        left
     }
 
     /// The same after a turn at `now` that did all there was to do, or else made some progress.
@@ -179,7 +210,7 @@ impl Socket {
         if progress {
             return Some(Duration::ZERO);
         }
-        let overdue = deadline.is_some_and(|at| at <= now);
+        let overdue = deadline.is_some_and(|at| at <= now) && !self.is_blocked();
         self.timeout(deadline).map(|left| if overdue { left.max(MIN_SLEEP) } else { left })
     }
 }

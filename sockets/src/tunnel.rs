@@ -249,7 +249,7 @@ impl Tunnel {
     #[must_use]
     pub fn wanted(&self, part: Part) -> (bool, bool) {
         match part {
-            Part::Socket => (true, self.socket.is_blocked()),
+            Part::Socket => (true, self.socket.waits_for_room()),
             Part::Acceptor => (self.acceptor.as_ref().is_some_and(|it| !it.is_readable()), false),
             Part::Questions | Part::Asker(_) => {
                 self.status.as_ref().map_or((false, false), |status| status.wanted(part))
