@@ -61,6 +61,12 @@ Where programs that run now can be found: listen, connect and node have a socket
 status ask them. It must be the user's alone. Without this option it is what MSP_RUN names; for root, /var/run/msp; for \
 others, msp in $XDG_RUNTIME_DIR, else /tmp/msp-UID.";
 
+const NODE: &str = "\
+Relays packets for other nodes, and has a socket in the run directory at which other programs of this user share it: \
+listen, connect, find and ping go through it, with its address and its neighbours, when they start while it runs. With \
+--udp, --peer, --no-broadcast, --identity, --servald or SID@HOST:PORT they do not. If the node is restarted, they go on; \
+connections end if it is away for ten seconds.";
+
 const SEEN: &str = "\
 Exit status:
   0  something is shown
@@ -107,6 +113,7 @@ pub(crate) enum Command {
     Connect(Connect),
     Find(Find),
     Id(Id),
+    Node,
     Ping(Ping),
     See(See),
     Demo(Demo),
@@ -269,6 +276,7 @@ fn definition() -> clap::Command {
                     .requires("import-servald"),
             ]),
         )
+        .subcommand(command("node", "Relay for others, and let the programs that run here share this node").long_about(NODE))
         .subcommand(command("ping", "Ask a node for echoes").args([
             option("count", "N", "Echoes to ask for").short('c').default_value("5"),
             far_end("Address of the node on the mesh, and where it can be reached by UDP"),
@@ -373,6 +381,7 @@ fn read(matches: &ArgMatches) -> Result<Args, Failure> {
             count: number(given, "count", 1..=u32::MAX)?,
             far_end: required(given, FAR_END)?,
         }),
+        "node" => Command::Node,
         "peers" => Command::See(see_what(given, Topic::Peers)?),
         "routes" => Command::See(see_what(given, Topic::Routes)?),
         "status" => Command::See(see_what(given, Topic::Status)?),
@@ -413,6 +422,7 @@ fn check_servald(command: &Command) -> Result<(), Failure> {
                 "demo has two nodes of its own and goes through no daemon: leave out --servald",
             ));
         }
+        Command::Node => return Err(usage("node is one of its own: leave out --servald")),
         Command::Listen(Listen { limits, .. }) | Command::Connect(Connect { limits, .. }) => {
             limits.connections
         }
@@ -473,7 +483,7 @@ fn values<T: FromStr<Err: Display>>(given: &ArgMatches, name: &str) -> Result<Ve
 }
 
 const NO_COMMAND: &str =
-    "a command is needed: listen, connect, find, id, ping, peers, routes, status or demo";
+    "a command is needed: listen, connect, find, id, node, ping, peers, routes, status or demo";
 
 fn usage(problem: impl Display) -> Failure {
     Failure::new(Status::Usage, format_args!("{problem}; see msp --help"))

@@ -4,8 +4,8 @@ use crate::args::{self, Options, Remote};
 use crate::failure::{Failure, Status, check, describe};
 use crate::limits;
 use crate::logger::say;
-use crate::node::bind_client;
-use crate::{see, servald};
+use crate::node::{Node, bind_client};
+use crate::see;
 use msp_core::Addr;
 use msp_core::mdp::{FindConfig, FindEvent, ParseServiceError, ServiceName, Wanted};
 use msp_core::tunnel::Outcome;
@@ -33,21 +33,24 @@ pub(crate) fn run(command: args::Connect, options: &Options) -> Result<(), Failu
         Remote::Service(..) => None,
     };
     let once = command.once || matches!(source, Source::Stdio);
-    let node = bind_client(options, host, streams)?;
+    let Node { runtime, through, _lock } = bind_client(options, host, streams)?;
     limits::log(&command.limits);
     let (remote, runtime) = match command.remote {
-        Remote::Port(far_end, port) => (Addr::new(far_end.sid, port), node.runtime),
-        Remote::Service(name, wanted) => match find(&name, wanted, node.runtime)? {
+        Remote::Port(far_end, port) => (Addr::new(far_end.sid, port), runtime),
+        Remote::Service(name, wanted) => match find(&name, wanted, runtime)? {
             Some(found) => found,
             None => return check(Outcome::Interrupted, once, format_args!("service '{name}'")),
         },
     };
     if let (Source::Tcp(listener), false) = (&source, options.quiet) {
-        say(&format!("TCP connections to {} go to {remote}", listener.local_addr()?));
+        say(&format!("TCP connections to {} go to {remote}{through}", listener.local_addr()?));
     }
     let tunnel = runtime.connect(remote, source, config)?.name_limits(limits::option);
-    let daemon = options.servald.as_ref().map(servald::place);
-    check(see::answer(tunnel, format!("connect {remote}"), daemon, options)?.run()?, once, remote)
+    check(
+        see::answer(tunnel, format!("connect {remote}"), through.directory(), options)?.run()?,
+        once,
+        remote,
+    )
 }
 
 /// A node that says it has the service; `None` if a signal has ended the search.

@@ -5,8 +5,8 @@ use crate::args::{self, Options};
 use crate::failure::{Failure, Status, check};
 use crate::limits;
 use crate::logger::say;
-use crate::node::bind_server;
-use crate::{see, servald};
+use crate::node::{Through, bind_server};
+use crate::see;
 use msp_core::mdp::Service;
 use msp_core::tunnel::TunnelEvent;
 use msp_mio::Target;
@@ -28,20 +28,23 @@ pub(crate) fn run(command: args::Listen, options: &Options) -> Result<(), Failur
     let once = command.once || target == Target::Stdio;
     let tunnel = node.runtime.listen(command.port, target, config)?.name_limits(limits::option);
     let about = format!("listen {}", command.port);
-    let daemon = options.servald.as_ref().map(servald::place);
-    let outcome = see::answer(tunnel, about, daemon, options)?.run_with(|event| {
+    let through = &node.through;
+    let outcome = see::answer(tunnel, about, through.directory(), options)?.run_with(|event| {
         let TunnelEvent::Listening { sid, port } = event else { return };
         if options.quiet {
             return;
         }
-        say(&format!("listening on MDP port {port}; at the other end run"));
+        say(&format!("listening on MDP port {port}{through}; at the other end run"));
         match local {
             Some(local) => {
                 for address in reachable_at(local) {
                     say(&format!("    msp connect {sid}@{address} {port}"));
                 }
             }
-            None => say(&format!("    msp connect --servald {sid} {port}")),
+            None => {
+                let option = if matches!(through, Through::Daemon(_)) { "--servald " } else { "" };
+                say(&format!("    msp connect {option}{sid} {port}"));
+            }
         }
     })?;
     check(outcome, once, format_args!("MDP port {}", command.port))

@@ -18,6 +18,7 @@ mod ping;
 mod prompt;
 mod see;
 mod servald;
+mod serve;
 
 use args::Command;
 use failure::Failure;
@@ -41,6 +42,7 @@ fn run() -> Result<(), Failure> {
         Command::Connect(command) => connect::run(command, &args.options),
         Command::Find(command) => find::run(command, &args.options),
         Command::Id(command) => id::run(&command, &args.options),
+        Command::Node => serve::run(&args.options),
         Command::Ping(command) => ping::run(&command, &args.options),
         Command::See(command) => see::run(&command, &args.options),
         Command::Demo(command) => demo::run(&command),

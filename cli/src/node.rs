@@ -1,4 +1,4 @@
-//! What is below, as the options want it: a node of our own, or a daemon.
+//! What is below, as the options want it: a node of our own, one that runs here for all, or a daemon.
 
 use crate::address::HostPort;
 use crate::args::Options;
@@ -6,27 +6,68 @@ use crate::failure::{Failure, Status, describe};
 use crate::identity::{Claim, Claimed, claim};
 use crate::servald;
 use msp_core::{Identity, Port, msp};
-use msp_mio::{BindError, Config, Runtime};
+use msp_mio::{BindError, Config, RunDirectory, Runtime, is_node_running};
+use std::fmt::{self, Display};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// What ends on signals, and the lock on its identity if it has one.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) runtime: Runtime,
-    _lock: Option<File>,
+    /// The directory of the daemon or of the node that it goes through.
+    pub(crate) through: Through,
+    pub(crate) _lock: Option<File>,
 }
 
-/// The node of a program that offers something at `port`: with its own identity and UDP port, or not at all.
-pub(crate) fn bind_server(options: &Options, port: Port, streams: msp::Config) -> Result<Node, Failure> {
-    if let Some(servald) = &options.servald {
-        return finish(servald::attach(servald, Some(port), streams)?, None);
+/// Through what packets go.
+#[derive(Debug)]
+pub(crate) enum Through {
+    /// Its own UDP socket.
+    Own,
+    /// The `msp node` in this directory.
+    Node(PathBuf),
+    /// The Serval daemon in this directory.
+    Daemon(PathBuf),
+}
+
+impl Through {
+    /// The directory of what knows more of the mesh.
+    pub(crate) fn directory(&self) -> Option<PathBuf> {
+        match self {
+            Self::Own => None,
+            Self::Node(directory) | Self::Daemon(directory) => Some(directory.clone()),
+        }
     }
+}
+
+/// For lines that say where something is.
+impl Display for Through {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own => Ok(()),
+            Self::Node(directory) => write!(f, " through the node in {}", directory.display()),
+            Self::Daemon(directory) => write!(f, " through the daemon in {}", directory.display()),
+        }
+    }
+}
+
+/// A node of its own, with its own identity and UDP port, or not at all.
+pub(crate) fn bind_own(options: &Options, streams: msp::Config) -> Result<Node, Failure> {
     let config = config(options, None, streams)?;
     let Claimed { identity, lock } = claim(options.identity.as_deref(), Claim::Needed)?;
-    let runtime = Runtime::bind(identity, &config).map_err(|error| in_use(&error))?;
-    finish(runtime, lock)
+    let runtime = Runtime::bind(identity, &config).map_err(|error| in_use(options, &error))?;
+    finish(runtime, Through::Own, lock)
+}
+
+/// The node of a program that offers something at `port`.
+pub(crate) fn bind_server(options: &Options, port: Port, streams: msp::Config) -> Result<Node, Failure> {
+    match shared(options, None, Some(port), &streams)? {
+        Some(node) => Ok(node),
+        None => bind_own(options, streams),
+    }
 }
 
 /// The node of a program that asks for something, maybe of a node at `host`. If another program has the
@@ -36,12 +77,8 @@ pub(crate) fn bind_client(
     host: Option<&HostPort>,
     streams: msp::Config,
 ) -> Result<Node, Failure> {
-    if let Some(servald) = &options.servald {
-        if let Some(host) = host {
-            let message = format!("with --servald, the daemon knows where nodes are: leave out @{host}");
-            return Err(Failure::new(Status::Usage, message));
-        }
-        return finish(servald::attach(servald, None, streams)?, None);
+    if let Some(node) = shared(options, host, None, &streams)? {
+        return Ok(node);
     }
     let mut config = config(options, host, streams)?;
     let need = if options.identity.is_some() { Claim::Needed } else { Claim::Wanted };
@@ -54,15 +91,65 @@ pub(crate) fn bind_client(
         }
         result => result,
     };
-    finish(runtime.map_err(|error| in_use(&error))?, lock)
+    finish(runtime.map_err(|error| in_use(options, &error))?, Through::Own, lock)
 }
 
-fn finish(mut runtime: Runtime, lock: Option<File>) -> Result<Node, Failure> {
-    runtime.stop_on_signals()?;
-    if let (Some(sid), Some(address)) = (runtime.sid(), runtime.local_addr()) {
-        log::info!("node {sid} at UDP {address}");
+/// What runs here already and is to be used: the daemon that the options name, or a node if they want none of our own.
+fn shared(
+    options: &Options,
+    host: Option<&HostPort>,
+    port: Option<Port>,
+    streams: &msp::Config,
+) -> Result<Option<Node>, Failure> {
+    if let Some(servald) = &options.servald {
+        if let Some(host) = host {
+            let message = format!("with --servald, the daemon knows where nodes are: leave out @{host}");
+            return Err(Failure::new(Status::Usage, message));
+        }
+        let directory = servald::place(servald);
+        let runtime = servald::attach(servald, port, streams.clone())?;
+        return finish(runtime, Through::Daemon(directory), None).map(Some);
     }
-    Ok(Node { runtime, _lock: lock })
+    if wants_own(options) || host.is_some() {
+        return Ok(None);
+    }
+    let Some(directory) = running(options) else { return Ok(None) };
+    let place = directory.path().to_owned();
+    let runtime = Runtime::attach_to_node(&directory, port, streams.clone()).map_err(|error| {
+        let message = match (error.kind(), port) {
+            (ErrorKind::AddrInUse, Some(port)) => {
+                format!("MDP port {port}: another msp listens on it through the node in {}", place.display())
+            }
+            _ => format!("cannot make a socket for the node in {}: {}", place.display(), describe(&error)),
+        };
+        Failure::new(Status::CannotBind, message)
+    })?;
+    finish(runtime, Through::Node(place), None).map(Some)
+}
+
+/// Whether options say what only a node of our own can be.
+const fn wants_own(options: &Options) -> bool {
+    options.udp.is_some() || !options.peers.is_empty() || options.no_broadcast || options.identity.is_some()
+}
+
+/// Where a node runs that others can use.
+fn running(options: &Options) -> Option<RunDirectory> {
+    match RunDirectory::find(options.run.as_deref()) {
+        Ok(directory) => directory.filter(is_node_running),
+        Err(error) => {
+            log::warn!("if a node runs here, it is not used: {error}");
+            None
+        }
+    }
+}
+
+fn finish(mut runtime: Runtime, through: Through, lock: Option<File>) -> Result<Node, Failure> {
+    runtime.stop_on_signals()?;
+    match (&through, runtime.sid(), runtime.local_addr()) {
+        (Through::Own, Some(sid), Some(address)) => log::info!("node {sid} at UDP {address}"),
+        _ => log::info!("going on{through}"),
+    }
+    Ok(Node { runtime, through, _lock: lock })
 }
 
 fn config(options: &Options, host: Option<&HostPort>, streams: msp::Config) -> Result<Config, Failure> {
@@ -88,8 +175,12 @@ fn resolve_peer(peer: &HostPort, local: SocketAddr) -> Result<SocketAddr, Failur
     })
 }
 
-fn in_use(error: &BindError) -> Failure {
+fn in_use(options: &Options, error: &BindError) -> Failure {
     let hint = match error.source.kind() {
+        ErrorKind::AddrInUse if running(options).is_some() => {
+            "; an `msp node` runs here: leave out --udp, --peer, --no-broadcast and --identity to go through it, or choose a \
+             port, such as --udp=0.0.0.0:0 for any free one"
+        }
         ErrorKind::AddrInUse if servald::is_running() => {
             "; a Serval daemon runs here: add --servald to go through it, or choose a port, such as \
              --udp=0.0.0.0:0 for any free one"

@@ -2,7 +2,7 @@
 
 use crate::args::{self, Options};
 use crate::failure::{Failure, Status};
-use msp_mio::{About, Driver, RunDirectory, StatusSocket};
+use msp_mio::{About, Driver, RunDirectory, Server, StatusSocket};
 use msp_sockets::{Answer, Format, Question, ask};
 use rustix::termios::isatty;
 use std::io::{self, Write};
@@ -50,6 +50,17 @@ pub(crate) fn answer(
         Err(error) => {
             log::info!("`msp status` cannot see this program: {error}");
             Ok(driver)
+        }
+    }
+}
+
+/// The same for a node that serves others.
+pub(crate) fn answer_node(server: Server, directory: &RunDirectory) -> Server {
+    match StatusSocket::open(directory, About { command: "node".to_owned(), daemon: None }) {
+        Ok(status) => server.answer_at(status),
+        Err(error) => {
+            log::info!("`msp peers` cannot see this node: {error}");
+            server
         }
     }
 }

@@ -1,0 +1,33 @@
+//! `msp node`
+
+use crate::address::reachable_at;
+use crate::args::Options;
+use crate::failure::{Failure, Status, describe};
+use crate::logger::say;
+use crate::node::{Node, bind_own};
+use crate::see;
+use msp_core::msp;
+use msp_mio::RunDirectory;
+use std::io::ErrorKind;
+
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let cannot_bind = |error| Failure::new(Status::CannotBind, error);
+    let directory =
+        RunDirectory::create(options.run.as_deref()).map_err(|error| cannot_bind(describe(&error)))?;
+    let place = directory.path().display();
+    // The lock on the identity is for as long as it runs.
+    let Node { runtime, _lock, .. } = bind_own(options, msp::Config::default())?;
+    let (sid, local) = (runtime.sid(), runtime.local_addr());
+    let server = runtime.serve(&directory).map_err(|error| {
+        cannot_bind(match error.kind() {
+            ErrorKind::AddrInUse => format!("another node serves in {place}; see --run"),
+            _ => format!("cannot serve in {place}: {}", describe(&error)),
+        })
+    })?;
+    if let (Some(sid), Some(local), false) = (sid, local, options.quiet) {
+        say(&format!("node {sid} relays, and serves programs in {place}; others reach it at UDP"));
+        reachable_at(local).iter().for_each(|address| say(&format!("    {address}")));
+    }
+    see::answer_node(server, &directory).run()?;
+    Ok(())
+}
