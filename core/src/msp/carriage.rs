@@ -15,6 +15,8 @@ pub(crate) const LARGE_PACKET: usize = 12 + LARGE_MESSAGE;
 const MAX_PROBES: u8 = 8;
 /// Then it is tried again after this long.
 const PAUSE: Duration = Duration::from_secs(60);
+/// The same if the layer below refuses a probe, which costs nothing: perhaps it does not know the way yet.
+const REFUSED: Duration = Duration::from_millis(100);
 /// So many large messages lost, while what was sent later and is smaller arrives, mean that the way has changed.
 const MAX_LOST: u8 = 4;
 
@@ -90,7 +92,7 @@ impl Carriage {
 
     /// The layer below has no way for it.
     pub(super) fn on_refused(&mut self, now: Instant) {
-        *self = Self::Small { sent: 0, next: now + PAUSE };
+        *self = Self::Small { sent: 0, next: now + REFUSED };
     }
 }
 
@@ -154,6 +156,6 @@ mod tests {
         carriage.on_answer(ms(0));
         carriage.on_refused(ms(10));
         assert_eq!(carriage.max_message(), 1024);
-        assert!(!carriage.wants_probe(ms(60_009)) && carriage.wants_probe(ms(60_010)));
+        assert!(!carriage.wants_probe(ms(109)) && carriage.wants_probe(ms(110)));
     }
 }
