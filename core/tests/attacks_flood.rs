@@ -364,7 +364,7 @@ fn what_one_packet_draws_is_bounded() {
     assert_eq!((who.len(), drawn(&mut fresh(), &who)), (42, (5, 585)));
     let short = Route::Neighbour { destination: Address::Prefix(&me.as_bytes()[..1]) };
     let echo = unnumbered(stranger, &[frame(short, &plaintext(Port::ECHO, PORT, b"x"))]);
-    assert_eq!((echo.len(), drawn(&mut fresh(), &echo)), (45, (6, 662)));
+    assert_eq!((echo.len(), drawn(&mut fresh(), &echo)), (45, (5, 626)));
 
     // The longest explanation, of everything that is known: eight of ten neighbours, and no more for more.
     for question in [&[1, 7][..], &[1, 7].repeat(200)] {
@@ -377,7 +377,7 @@ fn what_one_packet_draws_is_bounded() {
         let known = explain(question);
         let (packets, bytes) = drawn(&mut node, &known);
         let explanation = if question.len() == 2 { 8 * 33 } else { 9 * 33 };
-        assert_eq!((packets, bytes), (6, 585 + 74 + explanation), "{}", known.len());
+        assert_eq!((packets, bytes), (5, 585 + 38 + explanation), "{}", known.len());
         assert!(bytes <= 22 * known.len());
     }
 }

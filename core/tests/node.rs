@@ -96,6 +96,7 @@ fn two_nodes_find_each_other_by_broadcast() {
     assert!(
         matches!(mesh.stations[0].events[..], [NodeEvent::NeighbourUp { sid, address: at, .. }] if sid == b && at == address)
     );
+    mesh.run(ms(100)); // until it is settled whether by unicast
     send(&mut mesh, 0, 1, b"hello").unwrap();
     mesh.run(ms(100));
     let [datagram] = &mesh.stations[1].datagrams[..] else { panic!("one datagram") };

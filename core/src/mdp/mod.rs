@@ -9,6 +9,7 @@
 
 mod clients;
 mod config;
+mod contact;
 mod crypto;
 mod daemon;
 mod datagram;

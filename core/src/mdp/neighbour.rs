@@ -27,8 +27,9 @@ const MAX_OLDER_ACKS: usize = 6;
 const PROMPT: Duration = Duration::from_millis(5);
 /// A neighbour that seems to have missed an announcement gets another one after this long.
 const REMINDER: Duration = Duration::from_millis(50);
-/// So many announcements to a neighbour that does not hear us yet come five times as often.
-const EAGER_ANNOUNCEMENTS: u8 = 5;
+/// The second announcement to a neighbour that may not hear us comes after this long, each further one after twice the
+/// time, up to a tick: the first may be lost, and nothing is known of how long an answer takes.
+const EAGER: Duration = Duration::from_millis(20);
 /// After so many it has to be heard again first: one packet in somebody else's name is not to draw many.
 const MAX_UNANSWERED: u8 = 5;
 
@@ -385,8 +386,14 @@ impl Neighbour {
         (self.outbound.is_some() || self.unanswered < MAX_UNANSWERED).then_some(self.announce_at)
     }
 
+    /// Which announcement goes along with a packet that is sent now. One that waits for what else there is to say need
+    /// not wait any more.
+    pub(super) fn along(&self, now: Instant) -> Option<Announcement> {
+        self.due(if self.is_up(now) { now } else { now + PROMPT })
+    }
+
     /// Which announcement is due.
-    pub(super) fn due(&self, now: Instant) -> Option<Announcement> {
+    fn due(&self, now: Instant) -> Option<Announcement> {
         if self.whole_at().is_some_and(|at| at <= now) {
             Some(Announcement::Whole)
         } else if self.ack_at.is_some_and(|at| at <= now) {
@@ -407,8 +414,8 @@ impl Neighbour {
         if announcement == Announcement::Whole {
             let up = self.is_up(now);
             self.outbox.set_confirmed(up);
-            let eager = !up && self.announced < EAGER_ANNOUNCEMENTS;
-            self.announce_at = now + if eager { config.tick / 5 } else { config.tick };
+            let eager = EAGER * (1 << self.announced.min(8));
+            self.announce_at = now + if up { config.tick } else { eager.min(config.tick) };
             self.announced = self.announced.saturating_add(1);
             self.unanswered = self.unanswered.saturating_add(1);
         }

@@ -42,10 +42,11 @@ fn confirm(neighbour: &mut Neighbour, now: u64, transport: Transport) -> bool {
     neighbour.confirm(at(now), EXPIRY, (InterfaceId(0), transport), &mut None, None)
 }
 
-/// It is heard by unicast, and was told so at time 0.
+/// It is heard by unicast, was told so at time 0, and hears us.
 fn told() -> Neighbour {
     let mut neighbour = neighbour();
     accept(&mut neighbour, 0, Arrival { sequence: Some(0), ..arrival(Unicast) }, None);
+    confirm(&mut neighbour, 0, Unicast);
     announce(&mut neighbour, 0).unwrap();
     neighbour
 }
@@ -124,15 +125,15 @@ fn unicast_is_reported_as_long_as_it_is_heard_and_a_change_is_announced_soon() {
     let report = announce(&mut neighbour, 0).unwrap();
     assert_eq!((report.transport, report.acks.len()), (Broadcast, 0));
     hear(&mut neighbour, 10, arrival(Broadcast));
-    assert_eq!(neighbour.announce_at, at(100), "nothing has changed");
-    hear(&mut neighbour, 20, Arrival { peer_interface: 3, ..arrival(Unicast) });
-    assert_eq!(neighbour.announce_at, at(25));
-    let report = announce(&mut neighbour, 25).unwrap();
+    assert_eq!(neighbour.announce_at, at(20), "nothing has changed");
+    hear(&mut neighbour, 11, Arrival { peer_interface: 3, ..arrival(Unicast) });
+    assert_eq!(neighbour.announce_at, at(16));
+    let report = announce(&mut neighbour, 16).unwrap();
     assert_eq!((report.transport, report.peer_interface), (Unicast, 3));
-    hear(&mut neighbour, 2519, arrival(Broadcast));
-    assert_eq!(announce(&mut neighbour, 2519).unwrap().transport, Unicast);
-    assert_eq!(announce(&mut neighbour, 2520).unwrap().transport, Broadcast);
-    assert!(announce(&mut neighbour, 5019).is_none(), "nothing is heard any more");
+    hear(&mut neighbour, 2510, arrival(Broadcast));
+    assert_eq!(announce(&mut neighbour, 2510).unwrap().transport, Unicast);
+    assert_eq!(announce(&mut neighbour, 2511).unwrap().transport, Broadcast);
+    assert!(announce(&mut neighbour, 5010).is_none(), "nothing is heard any more");
 }
 
 #[test]
@@ -140,7 +141,7 @@ fn a_neighbour_that_asks_for_acknowledgments_without_numbers_is_reminded() {
     let mut neighbour = told();
     accept(&mut neighbour, 10, arrival(Unicast), None);
     accept(&mut neighbour, 10, arrival(Broadcast), Some(4));
-    assert_eq!(neighbour.announce_at, at(100));
+    assert_eq!(neighbour.announce_at, at(500));
     accept(&mut neighbour, 10, arrival(Unicast), Some(4));
     assert_eq!(neighbour.announce_at, at(60));
     accept(&mut neighbour, 20, arrival(Unicast), Some(4));
@@ -156,15 +157,15 @@ fn an_acknowledgment_is_due_after_a_delay_or_at_once_after_a_gap() {
     let mut neighbour = told();
     let number = |sequence| Arrival { sequence: Some(sequence), ..arrival(Unicast) };
     accept(&mut neighbour, 10, number(1), None);
-    assert_eq!(neighbour.due(at(90)), None, "nobody asked");
+    assert_eq!(neighbour.due(at(490)), None, "nobody asked");
     accept(&mut neighbour, 10, number(2), Some(4));
     accept(&mut neighbour, 12, number(3), Some(4));
     assert_eq!([13, 14].map(|now| neighbour.due(at(now))), [None, Some(Announcement::Ack)]);
     neighbour.announce(at(14), &NodeConfig::default(), Announcement::Ack);
-    assert_eq!(neighbour.due(at(99)), None);
+    assert_eq!(neighbour.due(at(499)), None);
     accept(&mut neighbour, 20, number(5), None);
     assert_eq!(neighbour.due(at(20)), Some(Announcement::Ack));
-    assert_eq!(neighbour.due(at(100)), Some(Announcement::Whole));
+    assert_eq!(neighbour.due(at(500)), Some(Announcement::Whole));
 
     let mut neighbour = self::neighbour();
     accept(&mut neighbour, 0, number(1), None);
@@ -246,20 +247,20 @@ fn the_way_to_it_is_the_reported_one_and_else_where_it_is_heard() {
 }
 
 #[test]
-fn five_announcements_come_fast_until_it_hears_us() {
+fn announcements_come_fast_and_then_less_and_less_often_until_it_hears_us() {
     let wait = |neighbour: &mut Neighbour| {
         let now = neighbour.announce_at;
         let _ = neighbour.announce(now, &NodeConfig::default(), Announcement::Whole);
         (neighbour.announce_at - now).as_millis()
     };
     let mut neighbour = neighbour();
-    assert_eq!([(); 7].map(|()| wait(&mut neighbour)), [100, 100, 100, 100, 100, 500, 500]);
+    assert_eq!([(); 7].map(|()| wait(&mut neighbour)), [20, 40, 80, 160, 320, 500, 500]);
     let mut neighbour = self::neighbour();
     hear(&mut neighbour, 0, arrival(Unicast));
     confirm(&mut neighbour, 0, Unicast);
     assert_eq!([(); 2].map(|()| wait(&mut neighbour)), [500, 500]);
     assert!(neighbour.goes_down(at(2500)));
-    assert_eq!(wait(&mut neighbour), 100, "five more");
+    assert_eq!(wait(&mut neighbour), 20, "once more");
 }
 
 #[test]
@@ -280,8 +281,8 @@ fn who_asks_who_we_are_is_told_at_once_and_for_the_expiry_time() {
 #[test]
 fn the_deadline_is_whatever_comes_first() {
     let mut neighbour = told();
-    assert_eq!(neighbour.deadline(EXPIRY), at(100), "the next announcement");
-    assert!(!neighbour.is_ready(at(99)) && neighbour.is_ready(at(100)));
+    assert_eq!(neighbour.deadline(EXPIRY), at(500), "the next announcement");
+    assert!(!neighbour.is_ready(at(499)) && neighbour.is_ready(at(500)));
     accept(&mut neighbour, 10, Arrival { sequence: Some(1), ..arrival(Unicast) }, Some(4));
     assert_eq!(neighbour.deadline(EXPIRY), at(14), "an acknowledgment");
     neighbour.explain.push(0);
@@ -356,7 +357,7 @@ fn one_that_does_not_answer_is_told_five_times() {
         }
         times
     };
-    assert_eq!(told(&mut neighbour, at(2500)), [5, 105, 205, 305, 405].map(at));
+    assert_eq!(told(&mut neighbour, at(2500)), [5, 25, 65, 145, 305].map(at));
     assert_eq!((neighbour.due(at(2499)), neighbour.deadline(EXPIRY)), (None, at(2500)));
     hear(&mut neighbour, 2000, arrival(Unicast));
     assert_eq!(neighbour.due(at(2000)), Some(Announcement::Whole));

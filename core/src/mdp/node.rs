@@ -1,11 +1,11 @@
 //! The node: what it is made of, and what its owner can ask of it.
 
 use super::config::{InterfaceConfig, NodeConfig, NodeStats};
+use super::contact::Held;
 use super::datagram::Datagram;
 use super::directory::Directory;
 use super::keys::{Keys, Quota, Throttle};
 use super::neighbour::{Neighbour, Standing};
-use super::outbox::Frame;
 use super::transmit::FrameCounter;
 use super::{Identity, Nonces, Service};
 use crate::{Instant, Port, Rng, Sid};
@@ -156,8 +156,7 @@ pub struct Node {
     pub(super) keys: Keys,
     pub(super) frame_counter: FrameCounter,
     pub(super) loose: VecDeque<Loose>,
-    /// Frames without a way to their destination.
-    pub(super) held: VecDeque<Frame>,
+    pub(super) held: Held,
     pub(super) datagrams: VecDeque<Datagram>,
     pub(super) events: VecDeque<NodeEvent>,
     pub(super) asked: Throttle,
@@ -204,7 +203,7 @@ impl Node {
             served: None,
             frame_counter: FrameCounter::new(256 + rng.below(256)),
             loose: VecDeque::new(),
-            held: VecDeque::new(),
+            held: Held::default(),
             datagrams: VecDeque::new(),
             events: VecDeque::new(),
             asked: Throttle::new(Duration::from_millis(100)),
@@ -275,7 +274,13 @@ impl Node {
         let ticks = broadcasts.map(|interface| interface.tick_at);
         let peers = self.peers.iter().map(|peer| peer.tick_at);
         let neighbours = self.neighbours.values().map(|neighbour| neighbour.deadline(self.config.expiry));
-        ticks.chain(peers).chain(neighbours).chain(self.held_until()).min().map(|at| at.max(self.now))
+        let held = [self.held.until(self.config.frame_lifetime), self.held.hurry_at()];
+        ticks
+            .chain(peers)
+            .chain(neighbours)
+            .chain(held.into_iter().flatten())
+            .min()
+            .map(|at| at.max(self.now))
     }
 
     /// What was counted.
@@ -340,19 +345,12 @@ impl Node {
             self.directory.forget_neighbour(&sid);
             self.push_event(NodeEvent::NeighbourDown { sid });
         }
-        while self.held.front().is_some_and(|frame| now - frame.queued >= self.config.frame_lifetime) {
-            self.held.pop_front();
-            self.stats.datagrams_expired += 1;
-        }
+        self.stats.datagrams_expired += self.held.expire(now, self.config.frame_lifetime);
         // Nothing that is here now expires before this, and nothing that comes.
         let neighbours = self.neighbours.values().map(|neighbour| neighbour.expire_at(self.config.expiry));
         let newcomers = now + self.config.expiry.min(self.config.frame_lifetime);
-        self.expire_at = neighbours.chain(self.held_until()).fold(newcomers, Instant::min);
-    }
-
-    /// When a frame that waits for a way to its destination is given up.
-    fn held_until(&self) -> Option<Instant> {
-        self.held.front().map(|frame| frame.queued + self.config.frame_lifetime)
+        self.expire_at =
+            neighbours.chain(self.held.until(self.config.frame_lifetime)).fold(newcomers, Instant::min);
     }
 
     /// The neighbour to which frames for `to` go. Without a better idea that is the only one there is.

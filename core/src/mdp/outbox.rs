@@ -30,9 +30,10 @@ const MAX_UNCONFIRMED: usize = 32;
 /// A packet is lost when one sent this much later was acknowledged and it was not, and a round trip has
 /// passed.
 const REORDERING: u64 = 3;
-/// Resend delay before there is a measurement. Longer than the 333 ms in which the reference daemon
-/// acknowledges until it has measurements of its own.
-const INITIAL_RESEND_DELAY: Duration = Duration::from_millis(400);
+/// Resend delay before there is a measurement, and how many frames come again by then: their acknowledgment tells of
+/// the others. The reference daemon takes up to 333 ms for that until it has measurements of its own.
+const INITIAL_RESEND_DELAY: Duration = Duration::from_millis(100);
+const MAX_INITIAL: usize = 4;
 /// The least that the resend delay is above the smoothed round-trip time: acknowledgments are delayed.
 const MIN_VARIATION: Duration = Duration::from_millis(20);
 /// The resend delay doubles with each attempt, this often at most.
@@ -50,6 +51,8 @@ pub(super) struct Frame {
     pub(super) queued: Instant,
     /// Whoever sends it repairs its loss, so it is sent once here.
     pub(super) once: bool,
+    /// Its number, if it was sent when there was no way yet.
+    pub(super) number: Option<u64>,
 }
 
 /// A packet: the stream that it belongs to and its number there. The lower 8 bits are on the wire.
@@ -156,7 +159,7 @@ impl Outbox {
     pub(super) fn next(&mut self, now: Instant) -> Option<Slot> {
         if self.quiet_until.is_some_and(|at| at <= now) {
             let due = |entry: &InFlight| self.resend_at(entry).is_some_and(|at| at <= now);
-            if let Some(index) = self.in_flight.iter().position(due) {
+            if let Some(index) = self.repaired().position(due) {
                 return Some(Slot::InFlight(index));
             }
             self.survey();
@@ -176,10 +179,13 @@ impl Outbox {
     /// The frame in `slot`, and its number if it has one that the neighbour still knows.
     pub(super) fn get(&self, slot: Slot) -> Option<(&Frame, Option<u64>)> {
         match slot {
-            Slot::Unsent => self.unsent.front().map(|frame| (frame, None)),
+            Slot::Unsent => {
+                let frame = self.unsent.front()?;
+                Some((frame, frame.number.filter(|number| self.is_recent(*number))))
+            }
             Slot::InFlight(index) => {
                 let entry = self.in_flight.get(index)?;
-                Some((&entry.frame, self.is_recent(entry).then_some(entry.number)))
+                Some((&entry.frame, Some(entry.number).filter(|number| self.is_recent(*number))))
             }
         }
     }
@@ -193,8 +199,8 @@ impl Outbox {
                 if frame.once {
                     return;
                 }
-                let entry =
-                    InFlight { frame, number, packet, sent: now, attempts: 0, lost: false, doubtful: false };
+                let doubtful = frame.number.is_some();
+                let entry = InFlight { frame, number, packet, sent: now, attempts: 0, lost: false, doubtful };
                 self.in_flight.push_back(entry);
                 0
             }
@@ -244,15 +250,21 @@ impl Outbox {
         if self.may_send() { Some(Instant::ZERO) } else { self.quiet_until }
     }
 
+    /// Those that come again if they are lost.
+    fn repaired(&self) -> impl Iterator<Item = &InFlight> {
+        let count = if self.round_trip.smoothed().is_some() { usize::MAX } else { MAX_INITIAL };
+        self.in_flight.iter().take(count)
+    }
+
     /// Looks through the frames in flight, so that this need not be done for each packet.
     fn survey(&mut self) {
-        self.quiet_until = self.in_flight.iter().filter_map(|entry| self.resend_at(entry)).min();
+        self.quiet_until = self.repaired().filter_map(|entry| self.resend_at(entry)).min();
     }
 
     /// When the frame is to be sent again. Never if nobody knows whether it arrived, and the neighbour would
     /// take it for a new one, or after too many attempts.
     fn resend_at(&self, entry: &InFlight) -> Option<Instant> {
-        let ambiguous = !self.is_recent(entry) && (entry.doubtful || !entry.lost);
+        let ambiguous = !self.is_recent(entry.number) && (entry.doubtful || !entry.lost);
         if ambiguous || entry.attempts >= MAX_ATTEMPTS {
             return None;
         }
@@ -264,9 +276,9 @@ impl Outbox {
         Some(entry.sent + delay)
     }
 
-    /// The neighbour knows the frame by its number, if it came.
-    fn is_recent(&self, entry: &InFlight) -> bool {
-        entry.number + HISTORY > self.next_frame
+    /// The neighbour knows a frame of this number, if it came.
+    const fn is_recent(&self, number: u64) -> bool {
+        number + HISTORY > self.next_frame
     }
 
     fn resend_delay(&self, attempts: u8) -> Duration {
@@ -299,7 +311,14 @@ mod tests {
         outbox.set_confirmed(true);
         for number in 0..count {
             let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
-            outbox.push(Frame { destination, protection, payload: Vec::new(), queued: at(0), once: false });
+            outbox.push(Frame {
+                destination,
+                protection,
+                payload: Vec::new(),
+                queued: at(0),
+                once: false,
+                number: None,
+            });
             outbox.sent(at(0), Slot::Unsent, number, Some(packet(first + number)));
         }
         outbox
@@ -365,15 +384,46 @@ mod tests {
 
     #[test]
     fn the_first_attempts_wait_for_a_measurement() {
-        assert_eq!(sent(300, 1).deadline(), Some(at(400)));
+        assert_eq!(sent(300, 1).deadline(), Some(at(100)));
+    }
+
+    #[test]
+    fn until_there_is_a_measurement_four_frames_come_again() {
+        let mut outbox = sent(300, 6);
+        assert_eq!(resend(&mut outbox, at(100), 306), [0, 1, 2, 3]);
+        outbox.acknowledge(at(110), packet(309), Ack { sequence: 309_u64 as u8, mask: 0 });
+        assert_eq!(resend(&mut outbox, at(2000), 310), [0, 1, 2, 4, 5]);
+    }
+
+    #[test]
+    fn a_frame_that_was_sent_before_there_was_a_way_keeps_its_number() {
+        let mut outbox = Outbox::new();
+        let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
+        for number in [Some(HISTORY), None] {
+            outbox.push(Frame {
+                destination,
+                protection,
+                payload: Vec::new(),
+                queued: at(0),
+                once: false,
+                number,
+            });
+        }
+        outbox.next_frame = 2 * HISTORY - 1;
+        assert_eq!(outbox.get(Slot::Unsent).unwrap().1, Some(HISTORY));
+        outbox.next_frame += 1;
+        assert_eq!(outbox.get(Slot::Unsent).unwrap().1, None, "it is not known any more");
+        outbox.sent(at(0), Slot::Unsent, HISTORY, None);
+        assert_eq!(outbox.get(Slot::Unsent).unwrap().1, None, "the other was not sent");
+        assert!(outbox.in_flight[0].doubtful);
     }
 
     #[test]
     fn a_frame_that_is_lost_before_there_is_a_measurement_comes_again() {
         let mut outbox = sent(300, 1);
         outbox.acknowledge(at(10), packet(304), Ack { sequence: 304_u64 as u8, mask: 0b111 });
-        assert_eq!(outbox.deadline(), Some(at(400)));
-        assert_eq!(resend(&mut outbox, at(400), 305), [0]);
+        assert_eq!(outbox.deadline(), Some(at(100)));
+        assert_eq!(resend(&mut outbox, at(100), 305), [0]);
     }
 
     #[test]
@@ -400,7 +450,14 @@ mod tests {
         assert_eq!(outbox.in_flight.len(), 0);
         assert_eq!((outbox.next(at(1000)), outbox.deadline()), (None, None));
         let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
-        outbox.push(Frame { destination, protection, payload: Vec::new(), queued: at(1000), once: false });
+        outbox.push(Frame {
+            destination,
+            protection,
+            payload: Vec::new(),
+            queued: at(1000),
+            once: false,
+            number: None,
+        });
         assert_eq!(outbox.expire(at(2000), second, 10), 1);
         assert_eq!(outbox.unsent(), 0);
     }
@@ -446,12 +503,19 @@ mod tests {
         let mut outbox = sent(300, 32);
         let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
         for _ in 0..2 {
-            outbox.push(Frame { destination, protection, payload: Vec::new(), queued: at(0), once: false });
+            outbox.push(Frame {
+                destination,
+                protection,
+                payload: Vec::new(),
+                queued: at(0),
+                once: false,
+                number: None,
+            });
         }
         outbox.budget = Some(1);
         assert_eq!((outbox.next(at(0)), outbox.deadline()), (Some(Slot::Unsent), Some(at(0))));
         outbox.sent(at(0), Slot::Unsent, 32, None);
-        assert_eq!((outbox.next(at(0)), outbox.deadline()), (None, Some(at(400))));
+        assert_eq!((outbox.next(at(0)), outbox.deadline()), (None, Some(at(100))));
         outbox.set_confirmed(false);
         assert_eq!(outbox.next(at(0)), Some(Slot::Unsent));
     }

@@ -10,8 +10,6 @@ use crate::wire::overlay::FORBIDDEN_PAYLOAD_LEN;
 use crate::{Addr, Instant, Port, Sid};
 use alloc::vec::Vec;
 
-/// Datagrams that wait for a way to their destination.
-const MAX_HELD: usize = 16;
 /// Bytes before the payload of the longest frame: the packet's header with a whole SID, interface and
 /// sequence number, then a frame for a node further away with whole SIDs.
 const MAX_HEADERS: usize = 38 + 71;
@@ -80,13 +78,13 @@ impl Node {
         }
         let payload =
             self.protect(&to.sid, protection, &repr).ok_or(SendDatagramError::InvalidDestination)?;
-        let frame = Frame { destination: to.sid, protection, payload, queued: self.now, once };
+        let frame = Frame { destination: to.sid, protection, payload, queued: self.now, once, number: None };
         match next_hop.and_then(|sid| self.neighbours.get_mut(&sid)) {
             Some(neighbour) => neighbour.outbox.push(frame),
             None => {
                 // It may abbreviate its SID when it turns up.
                 self.directory.learn(self.now, to.sid);
-                self.held.push_back(frame);
+                self.held.push(self.now, frame);
             }
         }
         self.stats.datagrams_sent += 1;
@@ -97,20 +95,6 @@ impl Node {
     #[must_use]
     pub fn has_room(&self, to: Sid) -> bool {
         self.queue_has_room(self.next_hop(&to))
-    }
-
-    /// Sends what waited for a way that there is now.
-    pub(super) fn release_held(&mut self) {
-        for _ in 0..self.held.len() {
-            let Some(frame) = self.held.pop_front() else { return };
-            let next_hop = self.next_hop(&frame.destination);
-            match next_hop.and_then(|sid| self.neighbours.get_mut(&sid)) {
-                Some(neighbour) if neighbour.outbox.unsent() < self.config.send_queue => {
-                    neighbour.outbox.push(frame);
-                }
-                _ => self.held.push_back(frame),
-            }
-        }
     }
 
     /// Whether what goes to this neighbour reaches nobody else, in packets with [`NEIGHBOUR_HEADERS`].
@@ -125,7 +109,7 @@ impl Node {
     fn queue_has_room(&self, next_hop: Option<Sid>) -> bool {
         match next_hop.and_then(|sid| self.neighbours.get(&sid)) {
             Some(neighbour) => neighbour.outbox.unsent() < self.config.send_queue,
-            None => self.held.len() < MAX_HELD,
+            None => self.held.has_room(),
         }
     }
 

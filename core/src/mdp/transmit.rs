@@ -3,10 +3,10 @@
 
 use super::config::MAX_PACKET;
 use super::explain::whole_header;
-use super::neighbour::Neighbour;
+use super::neighbour::{Announcement, Neighbour};
 use super::node::{Destination, Interface, Loose, Node, Transmit};
 use super::outbox::{Frame, PacketNumber, Slot};
-use super::{InterfaceId, Transport, linkstate};
+use super::{Transport, linkstate};
 use crate::wire::address::{Address, Context};
 use crate::wire::mdp::{self, Protection};
 use crate::wire::overlay::{self, Encapsulation, Hops, PLEASE_EXPLAIN, Route};
@@ -16,9 +16,6 @@ use core::ops::Bound;
 
 /// Bytes of a SID that tell it from every other one in practice.
 const PREFIX_LEN: usize = 6;
-/// Broadcasts at the pace of ticks before a node alone slows down: for as long as a stream outlives silence, so
-/// that it outlives that of a neighbour that comes back.
-const EAGER_SEARCHES: u8 = 20;
 /// Neighbours may remember the last 64 frames of an earlier run and drop those that happen to be numbered the
 /// same (`spec/30` section 3). The first announcements leave them behind by skipping this many numbers each.
 /// One leap would do, too, but after that a late copy from before it would pass for new.
@@ -33,8 +30,7 @@ impl Node {
         buffer.clear();
         let transmit = self
             .loose_packet(buffer)
-            .or_else(|| self.interface_tick(buffer))
-            .or_else(|| self.peer_tick(buffer))
+            .or_else(|| self.introduction(buffer))
             .or_else(|| self.neighbour_packet(buffer))?;
         self.stats.packets_sent += 1;
         Some(transmit)
@@ -44,34 +40,6 @@ impl Node {
         let Loose { transmit, packet } = self.loose.pop_front()?;
         buffer.extend_from_slice(&packet);
         Some(transmit)
-    }
-
-    /// An empty packet to everyone, from which others learn that this node is there.
-    fn interface_tick(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        let alone = self.neighbours.is_empty();
-        let due = |interface: &Interface| interface.broadcast && interface.tick_at <= self.now;
-        let index = self.interfaces.iter().position(due)?;
-        let interface = &mut self.interfaces[index];
-        interface.searches = if alone { interface.searches.saturating_add(1) } else { 0 };
-        let patient = alone && interface.searches >= EAGER_SEARCHES;
-        interface.tick_at = self.now + if patient { self.config.search_tick } else { self.config.tick };
-        let number = interface.count_broadcast();
-        let transmit = Transmit { interface: InterfaceId(index as u8), to: Destination::Broadcast };
-        whole_header(&self.identity, transmit.interface, transmit.to, number).emit(buffer);
-        Some(transmit)
-    }
-
-    /// The same to a configured address, unless a neighbour there hears from us anyway.
-    fn peer_tick(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        loop {
-            let peer = self.peers.iter_mut().find(|peer| peer.tick_at <= self.now)?;
-            peer.tick_at = self.now + self.config.tick;
-            let (interface, to) = (peer.interface, Destination::Unicast(peer.address));
-            if !self.neighbours.values().any(|neighbour| neighbour.is_at(interface, peer.address)) {
-                whole_header(&self.identity, interface, to, None).emit(buffer);
-                return Some(Transmit { interface, to });
-            }
-        }
     }
 
     fn neighbour_packet(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
@@ -117,18 +85,15 @@ impl Node {
         header.emit(buffer);
         let start = buffer.len();
         let up = neighbour.is_up(now);
-        let mut writer = Writer {
-            context: Context::new(own),
-            neighbour: sid,
-            prefix: up.then_some(PREFIX_LEN),
-            start,
-            mtu: self.config.mtu,
-            largest: if up && transport == Transport::Unicast { MAX_PACKET } else { self.config.mtu },
-            counter: &mut self.frame_counter,
-            buffer,
-        };
-        let due = neighbour.due(now);
-        if let Some(announcement) = due
+        let mut writer = Writer::new(own, sid, self.config.mtu, &mut self.frame_counter, buffer);
+        if up {
+            writer.prefix = Some(PREFIX_LEN);
+            if transport == Transport::Unicast {
+                writer.largest = MAX_PACKET;
+            }
+        }
+        let announcement = neighbour.along(now);
+        if let Some(announcement) = announcement
             && let Some(report) = neighbour.announce(now, &self.config, announcement)
         {
             self.message.clear();
@@ -167,6 +132,12 @@ impl Node {
             let mut packet = Vec::with_capacity(buffer.len());
             whole_header(&self.identity, id, to, interface.count_broadcast()).emit(&mut packet);
             packet.extend_from_slice(&buffer[start..]);
+            self.push_loose(Loose { transmit: Transmit { interface: id, to }, packet });
+        } else if announcement == Some(Announcement::Whole) && to == Destination::Broadcast {
+            // It asks for broadcasts as long as it has heard nothing else.
+            let to = Destination::Unicast(address);
+            let mut packet = Vec::new();
+            whole_header(&self.identity, id, to, neighbour.count_unicast()).emit(&mut packet);
             self.push_loose(Loose { transmit: Transmit { interface: id, to }, packet });
         }
         Some(Transmit { interface: id, to })
@@ -214,10 +185,11 @@ impl FrameCounter {
 }
 
 /// Appends frames to a packet while they fit.
-struct Writer<'a> {
+pub(super) struct Writer<'a> {
     buffer: &'a mut Vec<u8>,
     context: Context,
-    neighbour: Sid,
+    /// Whom it is for.
+    pub(super) neighbour: Sid,
     /// How far the neighbour's own SID is abbreviated.
     prefix: Option<usize>,
     /// Where the frames begin.
@@ -228,13 +200,30 @@ struct Writer<'a> {
     counter: &'a mut FrameCounter,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    /// Writes behind the header in `buffer`, to a neighbour that may not know us.
+    pub(super) const fn new(
+        own: Sid,
+        neighbour: Sid,
+        mtu: usize,
+        counter: &'a mut FrameCounter,
+        buffer: &'a mut Vec<u8>,
+    ) -> Self {
+        let (context, start) = (Context::new(own), buffer.len());
+        Self { buffer, context, neighbour, prefix: None, start, mtu, largest: mtu, counter }
+    }
+
     /// The neighbour's address inside a message.
     fn written(&self) -> Address<'_> {
         match self.prefix {
             Some(length) => Address::Prefix(&self.neighbour.as_bytes()[..length]),
             None => Address::Whole(self.neighbour),
         }
+    }
+
+    /// Bytes of the packet so far.
+    pub(super) const fn len(&self) -> usize {
+        self.buffer.len()
     }
 
     const fn is_empty(&self) -> bool {
@@ -263,7 +252,7 @@ impl Writer<'_> {
 
     /// A frame from the queue, which has a number if it was sent before. Gives its number; `None`: there
     /// is no space for it.
-    fn datagram(&mut self, frame: &Frame, number: Option<u64>) -> Option<u64> {
+    pub(super) fn datagram(&mut self, frame: &Frame, number: Option<u64>) -> Option<u64> {
         let (neighbour, mut context) = (self.neighbour, self.context);
         let once = frame.once;
         let route = if frame.destination == neighbour {
