@@ -115,6 +115,7 @@ pub(crate) enum Command {
     Id(Id),
     Node,
     Ping(Ping),
+    Trace(Trace),
     See(See),
     Demo(Demo),
 }
@@ -181,6 +182,13 @@ pub(crate) struct Import {
 #[derive(Debug)]
 pub(crate) struct Ping {
     pub(crate) count: u32,
+    pub(crate) json: bool,
+    pub(crate) far_end: FarEnd,
+}
+
+#[derive(Debug)]
+pub(crate) struct Trace {
+    pub(crate) json: bool,
     pub(crate) far_end: FarEnd,
 }
 
@@ -279,6 +287,11 @@ fn definition() -> clap::Command {
         .subcommand(command("node", "Relay for others, and let the programs that run here share this node").long_about(NODE))
         .subcommand(command("ping", "Ask a node for echoes").args([
             option("count", "N", "Echoes to ask for").short('c').default_value("5"),
+            flag("json", "Tell each as a JSON object on a line of its own"),
+            far_end("Address of the node on the mesh, and where it can be reached by UDP"),
+        ]))
+        .subcommand(command("trace", "Show which nodes lie on the way to a node and back").args([
+            flag("json", "Tell each as a JSON object on a line of its own"),
             far_end("Address of the node on the mesh, and where it can be reached by UDP"),
         ]))
         .subcommand(see("peers", "Show the neighbours of the nodes that run here"))
@@ -379,9 +392,11 @@ fn read(matches: &ArgMatches) -> Result<Args, Failure> {
         "id" => Command::Id(Id { new: given.get_flag("new"), import: import(given)? }),
         "ping" => Command::Ping(Ping {
             count: number(given, "count", 1..=u32::MAX)?,
+            json: given.get_flag("json"),
             far_end: required(given, FAR_END)?,
         }),
         "node" => Command::Node,
+        "trace" => Command::Trace(Trace { json: given.get_flag("json"), far_end: required(given, FAR_END)? }),
         "peers" => Command::See(see_what(given, Topic::Peers)?),
         "routes" => Command::See(see_what(given, Topic::Routes)?),
         "status" => Command::See(see_what(given, Topic::Status)?),
@@ -483,7 +498,7 @@ fn values<T: FromStr<Err: Display>>(given: &ArgMatches, name: &str) -> Result<Ve
 }
 
 const NO_COMMAND: &str =
-    "a command is needed: listen, connect, find, id, node, ping, peers, routes, status or demo";
+    "a command is needed: listen, connect, find, id, node, ping, trace, peers, routes, status or demo";
 
 fn usage(problem: impl Display) -> Failure {
     Failure::new(Status::Usage, format_args!("{problem}; see msp --help"))

@@ -19,6 +19,7 @@ mod prompt;
 mod see;
 mod servald;
 mod serve;
+mod trace;
 
 use args::Command;
 use failure::Failure;
@@ -44,6 +45,7 @@ fn run() -> Result<(), Failure> {
         Command::Id(command) => id::run(&command, &args.options),
         Command::Node => serve::run(&args.options),
         Command::Ping(command) => ping::run(&command, &args.options),
+        Command::Trace(command) => trace::run(&command, &args.options),
         Command::See(command) => see::run(&command, &args.options),
         Command::Demo(command) => demo::run(&command),
     }

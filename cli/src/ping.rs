@@ -4,8 +4,8 @@ use crate::args::{self, Options};
 use crate::failure::{Failure, Status};
 use crate::node::bind_client;
 use msp_core::mdp::{PingConfig, PingEvent, PingSummary};
-use msp_core::msp;
-use msp_sockets::Millis;
+use msp_core::{Sid, msp};
+use msp_sockets::{Cell, Column, Millis, object};
 use std::io::{self, Write};
 
 pub(crate) fn run(command: &args::Ping, options: &Options) -> Result<(), Failure> {
@@ -15,17 +15,13 @@ pub(crate) fn run(command: &args::Ping, options: &Options) -> Result<(), Failure
     config.count = Some(command.count);
     let mut written = Ok(());
     let summary = node.runtime.ping(sid, config, |event| {
-        let line = match event {
-            PingEvent::Reply { sequence, round_trip } => {
-                writeln!(io::stdout(), "{sid}: echo {sequence} in {} ms", Millis(round_trip))
-            }
-            PingEvent::Lost { sequence } => writeln!(io::stdout(), "{sid}: echo {sequence} is lost"),
-            _ => Ok(()),
-        };
-        written = std::mem::replace(&mut written, Ok(())).and(line);
+        if let Some(line) = if command.json { echo_json(sid, event) } else { echo(sid, event) } {
+            written = std::mem::replace(&mut written, Ok(())).and(writeln!(io::stdout(), "{line}"));
+        }
     })?;
     written?;
-    report(&summary)?;
+    let report = if command.json { summary_json(sid, &summary) } else { report(&summary) };
+    writeln!(io::stdout(), "{report}")?;
     if summary.received == 0 {
         let message = format!(
             "{sid} does not answer; is the address (SID) right, does a node run there, does UDP get through?"
@@ -35,13 +31,42 @@ pub(crate) fn run(command: &args::Ping, options: &Options) -> Result<(), Failure
     Ok(())
 }
 
-fn report(summary: &PingSummary) -> io::Result<()> {
+fn echo(sid: Sid, event: PingEvent) -> Option<String> {
+    match event {
+        PingEvent::Reply { sequence, round_trip } => {
+            Some(format!("{sid}: echo {sequence} in {} ms", Millis(round_trip)))
+        }
+        PingEvent::Lost { sequence } => Some(format!("{sid}: echo {sequence} is lost")),
+        _ => None,
+    }
+}
+
+fn echo_json(sid: Sid, event: PingEvent) -> Option<String> {
+    const ECHO: &[Column] = &[("", "sid"), ("", "echo"), ("", "round_trip_ms")];
+    let (sequence, round_trip) = match event {
+        PingEvent::Reply { sequence, round_trip } => (sequence, Cell::Time(round_trip)),
+        PingEvent::Lost { sequence } => (sequence, Cell::Unknown),
+        _ => return None,
+    };
+    Some(object(ECHO, &[Cell::text(sid), Cell::Number(sequence.into()), round_trip]))
+}
+
+fn report(summary: &PingSummary) -> String {
     let PingSummary { sent, received, min, average, max, .. } = *summary;
     let lost = 100 * (sent - received.min(sent)) / sent.max(1);
-    writeln!(io::stdout(), "{sent} sent, {received} answered, {lost} % lost")?;
+    let counts = format!("{sent} sent, {received} answered, {lost} % lost");
     if received == 0 {
-        return Ok(());
+        return counts;
     }
     let [min, average, max] = [min, average, max].map(Millis);
-    writeln!(io::stdout(), "round trip min/avg/max: {min}/{average}/{max} ms")
+    format!("{counts}\nround trip min/avg/max: {min}/{average}/{max} ms")
+}
+
+fn summary_json(sid: Sid, summary: &PingSummary) -> String {
+    const SUMMARY: &[Column] =
+        &[("", "sid"), ("", "sent"), ("", "answered"), ("", "min_ms"), ("", "average_ms"), ("", "max_ms")];
+    let PingSummary { sent, received, min, average, max, .. } = *summary;
+    let time = |time| if received == 0 { Cell::Unknown } else { Cell::Time(time) };
+    let counts = [Cell::text(sid), Cell::Number(sent.into()), Cell::Number(received.into())];
+    object(SUMMARY, &[&counts[..], &[time(min), time(average), time(max)]].concat())
 }

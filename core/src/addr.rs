@@ -111,6 +111,8 @@ impl Port {
     pub const LINK_STATE: Self = Self(2);
     /// Echo (`spec/60` section 2).
     pub const ECHO: Self = Self(7);
+    /// Trace (`spec/60` section 3).
+    pub const TRACE: Self = Self(8);
     /// Service discovery (`spec/60` section 5).
     pub const DISCOVERY: Self = Self(11);
     /// No port: in a request to a daemon, one of its choice, or all.

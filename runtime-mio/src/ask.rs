@@ -3,7 +3,7 @@
 use crate::node::Node;
 use crate::runtime::Runtime;
 use msp_core::mdp::{
-    Find, FindConfig, FindEvent, Identify, Ping, PingConfig, PingEvent, PingSummary, Uplink,
+    Find, FindConfig, FindEvent, Identify, Ping, PingConfig, PingEvent, PingSummary, Trace, TracePath, Uplink,
 };
 use msp_core::{Instant, Sid};
 use msp_sockets::{Error, LAST_TURNS, random};
@@ -39,6 +39,21 @@ impl Runtime {
         })?;
         self.close()?;
         Ok(summary)
+    }
+
+    /// Traces the way to `peer`. If it is [stopped](Runtime::was_stopped), no way is known.
+    ///
+    /// # Errors
+    ///
+    /// If the system fails. A peer that is not reached is no error here, but shows in the result.
+    pub fn trace(mut self, peer: Sid) -> Result<TracePath, Error> {
+        let mut trace = Trace::new(peer, random()?, self.node.now());
+        let path = self.drive(|uplink, now, stop| match trace.update(now, uplink) {
+            None if !stop => ControlFlow::Continue(Some(trace.poll_timeout())),
+            path => ControlFlow::Break(path.unwrap_or_default()),
+        })?;
+        self.close()?;
+        Ok(path)
     }
 
     /// Looks for services and reports every event, until the search is over, `on_event` wants no more, or it is

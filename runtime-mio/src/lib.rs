@@ -19,6 +19,7 @@
 //! - [`connect`](Runtime::connect) opens a stream for every TCP connection that it accepts, or one for
 //!   standard input and output;
 //! - [`ping`](Runtime::ping) asks a peer for echoes;
+//! - [`trace`](Runtime::trace) asks which way packets take to a peer;
 //! - [`identify`](Runtime::identify) tells its address;
 //! - [`find`](Runtime::find) looks for services, and is one after which there may be another;
 //! - [`serve`](Runtime::serve) relays, and serves the node to other programs, which

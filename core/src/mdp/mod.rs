@@ -31,6 +31,7 @@ mod receive;
 mod send;
 mod services;
 mod status;
+mod trace;
 mod transmit;
 mod uplink;
 
@@ -47,6 +48,7 @@ pub use keyring::{Keyring, KeyringError, KeyringIdentity};
 pub use node::{Destination, InterfaceId, Node, NodeEvent, Transmit};
 pub use ping::{Ping, PingConfig, PingEvent, PingSummary};
 pub use status::{NeighbourStatus, RouteStatus};
+pub use trace::{Trace, TracePath};
 pub use uplink::{Incoming, Uplink, UplinkEvent};
 
 /// Who sends again what is lost on the hop to a neighbour.

@@ -342,6 +342,9 @@ impl Node {
             Port::ECHO if !self.claimed.contains(&Port::ECHO) => {
                 self.handle_echo(sender, from, protection, datagram.payload)
             }
+            Port::TRACE if !self.claimed.contains(&Port::TRACE) => {
+                self.handle_trace(sender, from, protection, datagram.payload);
+            }
             Port::DISCOVERY if self.service.is_some() && !self.claimed.contains(&Port::DISCOVERY) => {
                 self.handle_query(sender, from, protection, datagram.payload);
             }

@@ -1,9 +1,10 @@
-//! Services of the node itself: echo and key mapping, and service discovery if it has something to tell
+//! Services of the node itself: echo, trace and key mapping, and service discovery if it has something to tell
 //! (`spec/60` section 1).
 
-use super::{Node, verify};
+use super::{Datagram, Node, verify};
 use crate::wire::mdp::{KeyMapping, Protection};
-use crate::{Addr, Port, Sid};
+use crate::wire::trace;
+use crate::{Addr, Instant, Port, Sid};
 use alloc::vec::Vec;
 
 /// Ports above this are for applications (`spec/60` section 1).
@@ -81,6 +82,75 @@ impl Node {
         {
             self.answer(Port::DISCOVERY, from, protection, &answer);
         }
+    }
+
+    /// Trace: adds this node to the list and passes it on, towards the target, or from there or a dead end back the way it
+    /// came (`spec/60` section 3). At its origin, who has asked gets it.
+    pub(super) fn handle_trace(&mut self, sender: Sid, from: Addr, protection: Protection, payload: &[u8]) {
+        let Ok(mut trace) = trace::Repr::parse(payload) else {
+            self.stats.malformed += 1;
+            return;
+        };
+        if protection != Protection::Encrypted || from.port == Port::TRACE {
+            return;
+        }
+        let own = self.sid();
+        if trace.origin == own && !trace.passed.is_empty() {
+            // Anyone can have made up a list, so that it is the word of who has sent it.
+            return self.hand_over_trace(from.sid, from.port, &trace);
+        }
+        let next = self.next_of_trace(&trace);
+        trace.passed.push(own);
+        if trace.passed.len() <= trace::Repr::MAX_PASSED && self.may_answer(sender, &next, protection) {
+            self.pass_trace(next, from.port, &trace);
+        }
+    }
+
+    /// The same for one that begins here: a program on this machine wants the answer at `port`.
+    pub(super) fn start_trace(&mut self, now: Instant, port: Port, payload: &[u8]) {
+        self.advance(now);
+        let own = self.sid();
+        let Some(mut trace) = trace::Repr::parse(payload).ok().filter(|it| it.origin == own) else { return };
+        if port == Port::TRACE || !trace.passed.is_empty() {
+            return;
+        }
+        let next = self.next_of_trace(&trace);
+        trace.passed.push(own);
+        if next == own {
+            self.hand_over_trace(own, port, &trace);
+        } else {
+            self.pass_trace(next, port, &trace);
+        }
+    }
+
+    /// Where a trace goes from here.
+    fn next_of_trace(&self, trace: &trace::Repr) -> Sid {
+        let trace::Repr { origin, ref target, ref passed } = *trace;
+        let before = |place: usize| passed[..place].last().copied().unwrap_or(origin);
+        match passed.iter().position(|sid| *sid == self.sid()) {
+            Some(place) => before(place),
+            None if self.is_reachable(target) => {
+                self.next_hop(target).unwrap_or_else(|| before(passed.len()))
+            }
+            None => before(passed.len()),
+        }
+    }
+
+    fn pass_trace(&mut self, next: Sid, port: Port, trace: &trace::Repr) {
+        let mut payload = Vec::with_capacity(trace.buffer_len());
+        trace.emit(&mut payload);
+        self.answer(port, Addr::new(next, Port::TRACE), Protection::Encrypted, &payload);
+    }
+
+    fn hand_over_trace(&mut self, from: Sid, port: Port, trace: &trace::Repr) {
+        if self.datagrams.len() >= self.config.receive_queue {
+            self.stats.datagrams_dropped += 1;
+            return;
+        }
+        let mut payload = Vec::with_capacity(trace.buffer_len());
+        trace.emit(&mut payload);
+        let from = Addr::new(from, Port::TRACE);
+        self.datagrams.push_back(Datagram::new(from, port, Protection::Encrypted, payload.into()));
     }
 
     /// Asks `source` for the signing key without which its frames are worth nothing.

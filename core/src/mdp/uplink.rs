@@ -6,6 +6,7 @@ use super::{
     Service, Transmit,
 };
 use crate::wire::mdp::Protection;
+use crate::wire::trace;
 use crate::{Addr, Instant, Port, Sid};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -159,6 +160,23 @@ impl Uplink {
         match self {
             Self::Node(node) => node.send_with(now, from, to, protection, payload, repair),
             Self::Daemon(daemon) => daemon.send_with(now, from, to, protection, payload, repair),
+        }
+    }
+
+    /// Asks for the way to `target`: the answer comes to the port `from`.
+    pub(super) fn trace(&mut self, now: Instant, from: Port, target: Sid) -> Result<(), SendDatagramError> {
+        let own = self.sid().ok_or(SendDatagramError::NotBound)?;
+        let mut request = Vec::new();
+        trace::Repr { origin: own, target, passed: Vec::new() }.emit(&mut request);
+        match self {
+            Self::Node(node) => {
+                node.start_trace(now, from, &request);
+                Ok(())
+            }
+            Self::Daemon(daemon) => {
+                let to = Addr::new(own, Port::TRACE);
+                daemon.send(now, from, to, Protection::Encrypted, &request)
+            }
         }
     }
 

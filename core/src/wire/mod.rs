@@ -13,6 +13,7 @@
 //!       datagram                 ports; payload:                             mdp
 //!         port 1                 key mapping                                 mdp
 //!         port 2                 link state                                  linkstate, address
+//!         port 8                 trace                                       trace
 //!         a stream's ports       flags, numbers; the message                 msp, extended, roll
 //! ```
 //!
@@ -26,6 +27,7 @@ pub mod mdp;
 pub mod msp;
 pub mod overlay;
 pub mod roll;
+pub mod trace;
 
 use core::fmt;
 

@@ -367,6 +367,10 @@ impl Clients {
         let repair = if flags & REPAIRS == 0 { Repair::Hop } else { Repair::Sender };
         let valid = Qos::new(qos).zip(Ttl::new(ttl)).zip(protection(flags & !(BIND | CLOSE | REPAIRS)).ok());
         let Some(((_qos, _ttl), protection)) = valid else { return Fate::Refused };
+        if remote.sid == self.sid && remote.port == Port::TRACE && !self.ports.contains_key(&Port::TRACE) {
+            node.start_trace(self.now, local.port, payload);
+            return Fate::Sent;
+        }
         if remote.sid == self.sid {
             return self.send_here(header, protection);
         }

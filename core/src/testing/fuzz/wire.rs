@@ -2,7 +2,7 @@
 
 use crate::mdp::Keyring;
 use crate::wire::address::{Address, explain_items};
-use crate::wire::{client, extended, linkstate, mdp, msp, overlay, roll};
+use crate::wire::{client, extended, linkstate, mdp, msp, overlay, roll, trace};
 use alloc::vec::Vec;
 
 /// Every parser accepts any bytes, and what it made of them reads back the same.
@@ -24,6 +24,11 @@ pub fn wire(input: &[u8]) {
         assert_eq!(extended::Repr::parse(&emitted), Ok(repr));
     }
     if let Ok(repr) = roll::Repr::parse(input) {
+        let mut emitted = Vec::new();
+        repr.emit(&mut emitted);
+        assert_eq!((emitted.len(), &*emitted), (repr.buffer_len(), input));
+    }
+    if let Ok(repr) = trace::Repr::parse(input) {
         let mut emitted = Vec::new();
         repr.emit(&mut emitted);
         assert_eq!((emitted.len(), &*emitted), (repr.buffer_len(), input));
