@@ -164,6 +164,15 @@ fn two_saturated_ends_with_the_smallest_windows() {
     everyone(|it| it.over(|link| link.delay(ms(5)).loss(5)).with_config(windows(1, 1)).send(100).answer(100));
 }
 
+/// Each message is the last one of its stream for a while, and is copied, until it is known that nothing gets lost.
+#[test]
+fn one_message_at_a_time_over_a_long_way() {
+    everyone(|it| {
+        let it = it.over(|link| link.delay(ms(150))).back(|link| link).with_config(windows(1, 64));
+        it.longest(100).send(34).answer(90)
+    });
+}
+
 #[test]
 fn sequence_numbers_wrap() {
     for (n, [a, b]) in (seed(1)..).zip([[Ours, Ours], [Ours, Reference], [Reference, Ours]]) {

@@ -63,6 +63,8 @@ pub struct Program {
     pub sent: Vec<Bytes>,
     /// Messages that it has received.
     pub received: Vec<Bytes>,
+    /// Segments that its end of the stream has copied, see [`Stats::copies`](crate::msp::Stats::copies).
+    pub copies: u64,
     /// It has finished.
     pub finished: bool,
     /// It has reset the stream.
@@ -85,6 +87,7 @@ impl Program {
             initiator,
             sent: Vec::new(),
             received: Vec::new(),
+            copies: 0,
             finished: false,
             reset: false,
             lost: false,
@@ -138,6 +141,7 @@ impl Program {
         if self.closed.is_some() || self.lost {
             return false;
         }
+        self.copies = streams.copies(id).unwrap_or(self.copies);
         self.read_by_itself(now, streams, id) | self.write_by_itself(now, streams, id)
     }
 

@@ -220,6 +220,14 @@ impl Streams<'_> {
         }
     }
 
+    /// Segments of a stream that were copied.
+    pub(super) fn copies(&mut self, id: StreamId) -> Option<u64> {
+        match self {
+            Self::Ours(endpoint) => endpoint.stream(id).map(|stream| stream.stats().copies),
+            Self::Reference(_) => None,
+        }
+    }
+
     pub(super) fn recv(&mut self, now: Instant, id: StreamId) -> Option<Bytes> {
         match self {
             Self::Ours(endpoint) => endpoint.stream(id)?.recv(now),
