@@ -4,7 +4,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use msp_core::mdp::Instance;
-use msp_core::wire::client::{ANY, HEADER_LEN, Reply, ReplyKind, Request};
+use msp_core::wire::client::{ANY, Reply, ReplyKind, Request};
 use msp_core::{Addr, Port};
 
 use crate::daemon::Daemon;
@@ -30,16 +30,20 @@ pub(crate) fn taken(lab: &Lab, node: u8, daemon: &Daemon<'_>, ports: &[u32]) -> 
     let is_taken = |&port: &u32| {
         let local = Addr::new(ANY, Port::new(port).unwrap());
         send(Request::Bind { local });
-        let mut answer = [0; HEADER_LEN];
-        let count = socket.recv(&mut answer).unwrap();
-        let reply = Reply::parse(&answer[..count]).unwrap();
-        assert_eq!(reply.local.port, local.port);
-        if reply.kind == ReplyKind::Bound {
+        let mut answer = [0; 2048];
+        let (port, bound) = loop {
+            let count = socket.recv(&mut answer).unwrap();
+            let reply = Reply::parse(&answer[..count]).unwrap();
+            // What comes late for a connection that had the port before is for us while we have it.
+            if !matches!(reply.kind, ReplyKind::Data { .. }) {
+                break (reply.local.port, reply.kind == ReplyKind::Bound);
+            }
+        };
+        assert_eq!(port, local.port);
+        if bound {
             send(Request::Close { local });
-            return false;
         }
-        assert_eq!(reply.kind, ReplyKind::Refused);
-        true
+        !bound
     };
     ports.iter().copied().filter(is_taken).collect()
 }
