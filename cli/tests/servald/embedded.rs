@@ -264,3 +264,45 @@ fn ours_meets_a_daemon_behind_a_daemon() {
     join_ours_to_theirs(&ours, there.sid(), &there, 300_000);
     join_theirs_to_ours(&there, &ours, 300_000);
 }
+
+/// The address in the place of a line of `msp trace`.
+fn hops(output: &str) -> Vec<&str> {
+    output.lines().skip(1).filter_map(|line| line.split_whitespace().nth(2)).collect()
+}
+
+#[test]
+fn traces_go_both_ways_between_neighbours() {
+    let Some(lab) = lab("traces_go_both_ways_between_neighbours", 2) else { return };
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    let trace = ours.spawn(&["trace", theirs.sid()], None).finish();
+    trace.assert_status("msp trace", 0);
+    assert_eq!(hops(&trace.text()), [theirs.sid()]);
+    let _listener = ours.listen(&["600"], None);
+    theirs.route_to(ours.sid());
+    let trace = theirs.run(&["mdp", "trace", ours.sid()]);
+    trace.assert_status("servald mdp trace", 0);
+    assert!(trace.text().contains(ours.sid()), "{}", trace.text());
+}
+
+#[test]
+fn traces_pass_a_daemon_between_two_of_ours() {
+    let Some(lab) = lab("traces_pass_a_daemon_between_two_of_ours", 3) else { return };
+    let (here, between, there) = (Ours::new(&lab, 0, &[]), Daemon::start(&lab, 1), Ours::new(&lab, 2, &[]));
+    let _listener = there.listen(&["600"], None);
+    between.route_to(there.sid());
+    let trace = here.spawn(&["trace", there.sid()], None).finish();
+    trace.assert_status("msp trace", 0);
+    assert_eq!(hops(&trace.text()), [between.sid(), there.sid(), between.sid()]);
+}
+
+#[test]
+fn traces_begin_at_a_daemon_that_we_are_clients_of() {
+    let Some(lab) = lab("traces_begin_at_a_daemon_that_we_are_clients_of", 2) else { return };
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    let client = Ours::through(&lab, THEIRS, theirs.instance());
+    let _listener = ours.listen(&["600"], None);
+    theirs.route_to(ours.sid());
+    let trace = client.spawn(&["trace", ours.sid()], None).finish();
+    trace.assert_status("msp trace", 0);
+    assert_eq!(hops(&trace.text()), [ours.sid()]);
+}
