@@ -2,9 +2,11 @@
 
 use crate::args::{self, Options};
 use crate::failure::{Failure, Status};
+use crate::servald;
 use msp_mio::{About, Driver, RunDirectory, Server, StatusSocket};
-use msp_sockets::{Answer, Format, Question, ask};
+use msp_sockets::{Format, Question, Topic, ask};
 use rustix::termios::isatty;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::thread;
@@ -90,9 +92,20 @@ fn look(question: Question, options: &Options) -> Result<Seen, Failure> {
     let directory = RunDirectory::find(options.run.as_deref());
     let directory = directory.map_err(|error| Failure::new(Status::Unreachable, error))?;
     let answers = directory.map_or(Ok(Vec::new()), |directory| ask(&directory, question))?;
-    let things = answers.iter().map(|answer| answer.count).sum();
-    let programs = answers.len();
-    let texts = answers.into_iter().map(|Answer { text, .. }| text).filter(|text| !text.is_empty());
+    let mut programs = answers.len();
+    let mut told: Vec<(usize, String)> =
+        answers.iter().map(|answer| (answer.count, answer.text.clone())).collect();
+    if question.topic != Topic::Status {
+        let named = options.servald.as_ref().map(servald::place);
+        let daemons: BTreeSet<PathBuf> =
+            answers.into_iter().filter_map(|answer| answer.daemon).chain(named).collect();
+        for answer in daemons.iter().filter_map(|directory| servald::ask(directory, question)) {
+            told.push(answer);
+            programs += 1;
+        }
+    }
+    let things = told.iter().map(|(count, _)| count).sum();
+    let texts = told.into_iter().map(|(_, text)| text).filter(|text| !text.is_empty());
     let between = if question.format == Format::Table { "\n" } else { "" };
     Ok(Seen { programs, things, text: texts.collect::<Vec<_>>().join(between) })
 }

@@ -5,6 +5,7 @@ use crate::failure::{Failure, Status, describe};
 use msp_core::mdp::Instance;
 use msp_core::{Port, msp};
 use msp_mio::{Runtime, is_daemon_running};
+use msp_sockets::{Question, ask_daemon};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,13 @@ pub(crate) fn place(servald: &Servald) -> PathBuf {
         Servald::At(directory) => directory.clone(),
         Servald::Usual => usual(),
     }
+}
+
+/// What the daemon in a directory knows, if one runs there. A node of ours is no daemon: it answers by itself.
+pub(crate) fn ask(directory: &Path, question: Question) -> Option<(usize, String)> {
+    let instance = instance(directory).ok().filter(is_daemon_running)?;
+    let answer = ask_daemon(&instance, directory, question);
+    answer.inspect_err(|error| log::warn!("the daemon in {}: {error}", directory.display())).ok()
 }
 
 /// Whether a daemon runs where daemons are.

@@ -4,6 +4,7 @@ use crate::names::{Names, is_same, remove};
 use msp_core::mdp::{Instance, Transmit};
 use msp_core::{Instant, Port};
 use std::io::{self, ErrorKind};
+use std::ops::ControlFlow;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,6 +100,29 @@ impl DaemonSocket {
     /// What to wait for.
     pub(crate) fn socket(&self) -> &Arc<UnixDatagram> {
         &self.socket
+    }
+
+    /// Sends a request and hands over what the daemon says until that is enough. It waits in this thread, no longer than
+    /// `patience` from one datagram to the next.
+    ///
+    /// # Errors
+    ///
+    /// If nobody is there, or keeps silent before it is enough.
+    pub(crate) fn ask(
+        mut self,
+        request: &[u8],
+        patience: Duration,
+        mut handle: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> io::Result<()> {
+        self.socket.set_nonblocking(false)?;
+        self.socket.set_read_timeout(Some(patience))?;
+        self.socket.send_to_addr(request, &self.daemon)?;
+        loop {
+            let (length, from) = self.socket.recv_from(&mut self.buffer)?;
+            if is_same(&from, &self.daemon) && handle(&self.buffer[..length]).is_break() {
+                return Ok(());
+            }
+        }
     }
 
     /// Remembers that the socket is ready; the work is done in the next turn.

@@ -1,12 +1,13 @@
 //! What a running program tells of itself and of the mesh around it.
 
 use crate::table::{Cell, Column, Format, Table};
-use msp_core::mdp::{NeighbourStatus, RouteStatus, Uplink};
+use msp_core::mdp::{InterfaceId, NeighbourStatus, RouteStatus, Uplink};
 use msp_core::msp::StreamStatus;
+use msp_core::wire::routes::{Entry, Reach};
 use msp_core::{Addr, Sid};
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::str::FromStr;
 
@@ -92,6 +93,43 @@ pub fn answer(
     answer + &table.render(format)
 }
 
+/// The same of a daemon, by its table: how many things, and the text.
+pub(crate) fn daemon_answer(directory: &Path, question: Question, entries: &[Entry<'_>]) -> (usize, String) {
+    let own = entries.iter().find(|entry| entry.reach == Reach::Own).map(|entry| entry.sid);
+    let others = entries.iter().filter(|entry| !matches!(entry.reach, Reach::Own | Reach::Unreachable));
+    let mut table = Table::new(if question.topic == Topic::Peers { PEERS } else { ROUTES });
+    for entry in others {
+        let interface = Cell::maybe(entry.interface, |it| Cell::text(String::from_utf8_lossy(it.name)));
+        let row = match question.topic {
+            Topic::Peers if entry.hops > 1 => continue,
+            Topic::Peers => {
+                let by = if entry.reach == Reach::Unicast { "unicast" } else { "broadcast" };
+                let mut row = vec![Cell::Unknown; PEERS.len()];
+                (row[0], row[2], row[3]) = (Cell::text("up"), interface, Cell::text(by));
+                row[PEERS.len() - 1] = Cell::text(entry.sid);
+                row
+            }
+            _ => vec![
+                Cell::Number(entry.hops.into()),
+                short(entry.next_hop.unwrap_or(entry.sid)),
+                Cell::maybe(entry.previous_hop, short),
+                Cell::Unknown,
+                interface,
+                Cell::text(entry.sid),
+            ],
+        };
+        table.push(row);
+    }
+    let mut text = String::new();
+    if question.format == Format::Table {
+        let none = if table.is_empty() { NONE[question.topic as usize] } else { "" };
+        let own = own.map_or(String::new(), |own| format!(", node {own}"));
+        let title = format!("daemon in {}{own}{none}\n", directory.display());
+        text.push_str(&title);
+    }
+    (table.len(), text + &table.render(question.format))
+}
+
 const NONE: [&str; 3] = [": nothing is heard of other nodes", ": no node can be reached", ": no streams"];
 
 /// Who tells, on one line.
@@ -100,7 +138,7 @@ fn title(about: &About, own: Option<Sid>, udp: Option<SocketAddr>) -> String {
     // Writing to a string cannot fail.
     let _ = own.map_or(Ok(()), |own| write!(title, ", node {own}"));
     let _ = udp.map_or(Ok(()), |udp| write!(title, " at UDP {udp}"));
-    let _ = about.daemon.as_ref().map_or(Ok(()), |it| write!(title, " of the daemon in {}", it.display()));
+    let _ = about.daemon.as_ref().map_or(Ok(()), |it| write!(title, " through {}", it.display()));
     crate::table::escape(&title)
 }
 
@@ -126,7 +164,7 @@ fn peer_table(peers: impl Iterator<Item = NeighbourStatus>) -> Table {
         table.push(vec![
             Cell::text(if peer.up { "up" } else { "heard" }),
             Cell::text(peer.address),
-            Cell::Number(peer.interface.0.into()),
+            interface(peer.interface),
             Cell::text(if peer.unicast { "unicast" } else { "broadcast" }),
             Cell::maybe(peer.round_trip, Cell::Time),
             loss(peer.loss_to),
@@ -157,7 +195,7 @@ fn route_table(routes: impl Iterator<Item = RouteStatus>) -> Table {
             short(route.next_hop),
             short(route.previous_hop),
             Cell::Number(route.drop_rate.into()),
-            Cell::Number(route.interface.0.into()),
+            interface(route.interface),
             Cell::text(route.sid),
         ]);
     }
@@ -224,6 +262,11 @@ fn stream_table(command: &str, streams: Vec<StreamStatus>) -> Table {
     table
 }
 
+/// Named as a node names them to its clients.
+fn interface(InterfaceId(number): InterfaceId) -> Cell {
+    Cell::text(format!("udp{number}"))
+}
+
 fn short(sid: Sid) -> Cell {
     Cell::Short(abbreviated(sid), sid.to_string())
 }
@@ -278,6 +321,6 @@ mod tests {
         let question = |topic| Question { topic, format: Format::Table };
         let ask = |topic| answer(&about, question(topic), &mut alone(), None, Vec::new());
         assert_eq!(ask(Topic::Peers).lines().next(), Some("0 /run/a b"));
-        assert!(ask(Topic::Status).contains("of the daemon in /run/a b"));
+        assert!(ask(Topic::Status).contains(" through /run/a b"));
     }
 }

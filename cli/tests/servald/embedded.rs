@@ -306,3 +306,25 @@ fn traces_begin_at_a_daemon_that_we_are_clients_of() {
     trace.assert_status("msp trace", 0);
     assert_eq!(hops(&trace.text()), [ours.sid()]);
 }
+
+#[test]
+fn peers_and_routes_are_those_of_the_daemon_that_we_are_clients_of() {
+    let name = "peers_and_routes_are_those_of_the_daemon_that_we_are_clients_of";
+    let Some(lab) = lab(name, 2) else { return };
+    let (ours, theirs) = (Ours::new(&lab, OURS, &[]), Daemon::start(&lab, THEIRS));
+    let client = Ours::through(&lab, THEIRS, theirs.instance());
+    let _listener = ours.listen(&["600"], None);
+    theirs.route_to(ours.sid());
+    for command in ["peers", "routes"] {
+        let shown = client.spawn(&[command, "--json"], None).finish();
+        shown.assert_status(command, 0);
+        let line = shown.text();
+        assert!(line.contains(&format!("\"sid\":\"{}\"", ours.sid())), "{line}");
+        // The daemon says on which interface, too.
+        assert!(line.contains("\"interface\":\"left\""), "{line}");
+        // We see the same of the daemon.
+        let shown = ours.spawn(&[command, "--json"], None).finish();
+        shown.assert_status(command, 0);
+        assert!(shown.text().contains(&format!("\"sid\":\"{}\"", theirs.sid())), "{}", shown.text());
+    }
+}

@@ -17,7 +17,7 @@
 //!         a stream's ports       flags, numbers; the message                 msp, extended, roll
 //! ```
 //!
-//! On the local socket of a daemon, which adds the rest by itself, a stream's packet has one header: client.
+//! On the local socket of a daemon, which adds the rest by itself, a stream's packet has one header: client. What it tells of routes: routes.
 
 pub mod address;
 pub mod client;
@@ -27,6 +27,7 @@ pub mod mdp;
 pub mod msp;
 pub mod overlay;
 pub mod roll;
+pub mod routes;
 pub mod trace;
 
 use core::fmt;

@@ -2,27 +2,19 @@
 
 use super::{ClientName, Clients, MAX_ANSWERS};
 use crate::Sid;
-use crate::mdp::{Node, RouteStatus};
+use crate::mdp::Node;
 use crate::wire::client::{BIND, Header, ReplyKind};
 use crate::wire::mdp::Protection;
+use crate::wire::routes::{self, Entry, Interface, Reach};
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Nothing, which is how a port is bound or given back.
 const NOTHING: u32 = 0;
 const IDENTITIES: u32 = 2;
 const RELOAD: u32 = 3;
-const ROUTES: u32 = 5;
 const RESCAN: u32 = 6;
-
-/// How a node is reached: it is this one, by broadcast, by unicast, or through others.
-const SELF: u8 = 1;
-const BROADCAST: u8 = 2;
-const UNICAST: u8 = 4;
-const INDIRECT: u8 = 8;
-/// The signing key is not told.
-const NO_KEY: u8 = 0;
-const UP: u8 = 1;
 
 impl Clients {
     /// Does what a client asks for.
@@ -38,7 +30,7 @@ impl Clients {
                 }
                 self.answer(client, header, ReplyKind::Done);
             }
-            ROUTES => self.tell_routes(node, client, header),
+            routes::COMMAND => self.tell_routes(node, client, header),
             // There is nothing to read again.
             RELOAD | RESCAN => self.answer(client, header, ReplyKind::Done),
             _ => self.refuse(client, header),
@@ -46,54 +38,47 @@ impl Clients {
     }
 
     fn tell_routes(&mut self, node: &Node, client: &ClientName, header: &Header<'_>) {
-        let mut entries: Vec<Vec<u8>> = Vec::new();
-        for index in 0..node.interfaces.len() {
-            let mut entry = entry(&self.sid, SELF, 0);
-            interface(index as u8, &mut entry);
-            entries.push(entry);
-        }
+        let names: Vec<String> = (0..node.interfaces.len()).map(|index| format!("udp{index}")).collect();
+        let interface = |index: u8| {
+            let name = names.get(usize::from(index)).map_or(&[][..], |name| name.as_bytes());
+            Interface { index, is_up: true, name }
+        };
+        let own = (0..names.len()).map(|index| Entry {
+            sid: self.sid,
+            reach: Reach::Own,
+            hops: 0,
+            next_hop: None,
+            previous_hop: None,
+            interface: Some(interface(index as u8)),
+        });
         let neighbours: Vec<Sid> = node.neighbours().filter(|it| it.unicast).map(|it| it.sid).collect();
-        entries.extend(node.routes().map(|route| {
-            let by_unicast = neighbours.binary_search(&route.sid).is_ok();
-            route_entry(&route, by_unicast)
-        }));
+        let others = node.routes().map(|route| Entry {
+            sid: route.sid,
+            reach: match (route.hops, neighbours.binary_search(&route.sid)) {
+                (0 | 1, Ok(_)) => Reach::Unicast,
+                (0 | 1, Err(_)) => Reach::Broadcast,
+                _ => Reach::Indirect,
+            },
+            hops: route.hops,
+            next_hop: (route.hops > 1).then_some(route.next_hop),
+            previous_hop: (route.hops > 2).then_some(route.previous_hop),
+            interface: (route.hops < 2).then(|| interface(route.interface.0)),
+        });
+        let entries: Vec<Entry<'_>> = own.chain(others).collect();
         // Then it has not taken what it was told before.
         if self.clients.get(client).is_none_or(|inbox| inbox.len() + entries.len() >= MAX_ANSWERS) {
             return self.refuse(client, header);
         }
-        entries.iter().for_each(|entry| self.tell(client, header, entry));
+        let mut payload = Vec::new();
+        for entry in entries {
+            payload.clear();
+            entry.emit(&mut payload);
+            self.tell(client, header, &payload);
+        }
         self.answer(client, header, ReplyKind::Done);
     }
 
     fn tell(&mut self, client: &ClientName, header: &Header<'_>, payload: &[u8]) {
         self.answer(client, header, ReplyKind::Data { protection: Protection::Encrypted, payload });
     }
-}
-
-fn route_entry(route: &RouteStatus, by_unicast: bool) -> Vec<u8> {
-    let how = match (route.hops, by_unicast) {
-        (0 | 1, true) => UNICAST,
-        (0 | 1, false) => BROADCAST,
-        _ => INDIRECT,
-    };
-    let mut entry = entry(&route.sid, how, route.hops);
-    if route.hops > 1 {
-        entry.extend_from_slice(route.next_hop.as_bytes());
-    }
-    if route.hops > 2 {
-        entry.extend_from_slice(route.previous_hop.as_bytes());
-    }
-    if route.hops <= 1 {
-        interface(route.interface.0, &mut entry);
-    }
-    entry
-}
-
-fn entry(sid: &Sid, how: u8, hops: u8) -> Vec<u8> {
-    [&sid.as_bytes()[..], &[NO_KEY, how, hops]].concat()
-}
-
-fn interface(index: u8, entry: &mut Vec<u8>) {
-    entry.extend_from_slice(&[index, UP]);
-    entry.extend_from_slice(format!("udp{index}\0").as_bytes());
 }

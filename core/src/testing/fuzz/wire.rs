@@ -2,7 +2,7 @@
 
 use crate::mdp::Keyring;
 use crate::wire::address::{Address, explain_items};
-use crate::wire::{client, extended, linkstate, mdp, msp, overlay, roll, trace};
+use crate::wire::{client, extended, linkstate, mdp, msp, overlay, roll, routes, trace};
 use alloc::vec::Vec;
 
 /// Every parser accepts any bytes, and what it made of them reads back the same.
@@ -66,6 +66,11 @@ fn socket_datagram(input: &[u8]) {
         let mut emitted = Vec::new();
         request.emit(&mut emitted);
         assert_eq!((emitted.len(), &*emitted), (request.buffer_len(), input));
+    }
+    if let Ok(entry) = routes::Entry::parse(input) {
+        let mut emitted = Vec::new();
+        entry.emit(&mut emitted);
+        assert_eq!(routes::Entry::parse(&emitted), Ok(entry));
     }
     if let Ok(reply) = client::Reply::parse(input) {
         let mut emitted = Vec::new();
