@@ -263,10 +263,14 @@ fn a_forged_route_lasts_only_as_long_as_who_tells_it() {
     let lie = unnumbered(liar, &[frame(Route::Neighbours, &lie)]);
     inject(&mut mesh, 0, address(66), &lie);
     assert!(!mesh.stations[0].node.is_reachable(&far), "it does not even say that it hears us");
-    let way = Repr::new(Address::Whole(far), Some(Address::Whole(Sid::new([78; 32]))));
-    forge(&mut mesh, &[way]);
+    let between = Sid::new([78; 32]);
+    let way = [
+        Repr::new(Address::Whole(between), Some(Address::Sender)),
+        Repr::new(Address::Whole(far), Some(Address::Whole(between))),
+    ];
+    forge(&mut mesh, &way);
     mesh.run(ms(2600));
-    forge(&mut mesh, &[way]);
+    forge(&mut mesh, &way);
     assert!(mesh.stations[0].node.is_reachable(&far), "the liar is gone");
 }
 

@@ -66,3 +66,36 @@ fn neighbours_and_routes_tell_what_a_node_knows() {
     assert_eq!(mesh.stations[0].node.neighbours().count(), 0);
     assert_eq!(mesh.stations[0].node.routes().count(), 0);
 }
+
+fn line(count: usize) -> Mesh {
+    let links: Vec<_> = (1..count).map(|b| (b - 1, b)).collect();
+    mesh(count, &links)
+}
+
+/// The way from one node to another: hops, and the index of the node that is next.
+fn route(mesh: &Mesh, from: usize, to: usize) -> Option<(u8, usize)> {
+    let to = sid(mesh, to);
+    let route = mesh.stations[from].node.routes().find(|route| route.sid == to)?;
+    let next = mesh.stations.iter().position(|it| it.node.sid() == route.next_hop);
+    Some((route.hops, next.unwrap()))
+}
+
+fn received(mesh: &mut Mesh, index: usize) -> Vec<Vec<u8>> {
+    mesh.stations[index].datagrams.drain(..).map(|it| it.payload.to_vec()).collect()
+}
+
+#[test]
+fn the_ends_of_a_line_talk_through_the_nodes_between() {
+    let mut mesh = line(5);
+    assert!(mesh.run_until(ms(300), |mesh| route(mesh, 0, 4).is_some() && route(mesh, 4, 0).is_some()));
+    mesh.run(ms(50));
+    for (from, to, next) in [(0, 4, 1), (4, 0, 3), (1, 3, 2)] {
+        assert_eq!(route(&mesh, from, to), Some((from.abs_diff(to) as u8, next)));
+        send(&mut mesh, from, to, b"hello");
+        mesh.run(ms(100));
+        assert_eq!(received(&mut mesh, to), [b"hello"], "{from} to {to}");
+    }
+    let stats = mesh.stations.iter().map(|it| it.node.stats());
+    assert_eq!(stats.clone().map(|it| it.frames_relayed).sum::<u64>(), 3 + 3 + 1);
+    assert_eq!(stats.map(|it| it.frames_undeliverable + it.retransmissions).sum::<u64>(), 0);
+}

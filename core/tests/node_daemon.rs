@@ -188,7 +188,9 @@ fn what_is_for_nodes_further_away_goes_to_who_leads_there() {
     let routes: Vec<_> = scripted.frames().iter().map(|(_, frame)| frame.route).collect();
     let daemon = scripted.daemon.sid();
     let next_hop = Address::Prefix(&daemon.as_bytes()[..6]);
-    let via = Route::Via { destination: Address::Whole(far), next_hop, hops: Hops::DEFAULT };
+    // Who leads there knows whom we mean.
+    let destination = Address::Prefix(&far.as_bytes()[..6]);
+    let via = Route::Via { destination, next_hop, hops: Hops::DEFAULT };
     assert_eq!(routes, [via, via]);
     let gone = linkstate::Repr { drop_rate: Some(32), ..linkstate::Repr::new(Address::Whole(far), None) };
     scripted.link_state(&[gone]);
@@ -205,6 +207,8 @@ fn a_neighbour_that_hears_a_node_itself_leads_there_and_one_that_would_come_back
     scripted.link_state(&[record(far, me)]);
     assert!(!scripted.node.is_reachable(&far), "through this node");
     scripted.link_state(&[record(far, Address::Whole(other))]);
+    assert!(!scripted.node.is_reachable(&far), "nobody says how to get to the node before it");
+    scripted.link_state(&[record(other, Address::Sender)]);
     assert!(scripted.node.is_reachable(&far));
 
     // This neighbour does not hear us, so what goes there is not known to arrive.
@@ -213,9 +217,9 @@ fn a_neighbour_that_hears_a_node_itself_leads_there_and_one_that_would_come_back
     let frame = scripted.frame(Route::Neighbours, Protection::Clear, &[]);
     let header = Header { sender: Address::Whole(direct), ..scripted.header(None) };
     scripted.receive(header, &[Frame { payload: &payload, ..frame }]);
-    assert!(!scripted.node.is_reachable(&far));
-    scripted.link_state(&[record(far, Address::Whole(other))]);
-    assert!(!scripted.node.is_reachable(&far), "the shorter way stays");
+    assert!(scripted.node.is_reachable(&far), "the way that works stays");
+    scripted.link_state(&[record(other, me)]);
+    assert!(!scripted.node.is_reachable(&far), "it would come back");
 }
 
 #[test]

@@ -4,10 +4,13 @@
 mod hostile;
 
 use core::net::SocketAddr;
-use hostile::{INTERFACE, PORT, address, frame, identity, ms, plaintext, rng, strange, unnumbered};
+use hostile::{
+    INTERFACE, PORT, address, frame, hears, identity, link_state, ms, plaintext, rng, strange, unnumbered,
+};
 use msp_core::testing::seed;
 use msp_core::wire::address::Address;
-use msp_core::wire::overlay::Route;
+use msp_core::wire::linkstate::Repr;
+use msp_core::wire::overlay::{Hops, Route};
 use msp_core::{Addr, Identity, Instant, Node, NodeConfig, Port, Protection, Sid};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -48,10 +51,12 @@ fn peak(action: impl FnOnce()) -> usize {
 /// The bound in the documentation of `NodeConfig` on what strangers fill.
 fn documented(config: &NodeConfig) -> usize {
     config.max_neighbours * 2_000
-        + config.max_subscribers * 300
+        + config.max_subscribers * 500
+        + config.max_neighbours * (config.max_subscribers + config.max_neighbours) * 24
         + config.receive_queue * 1_700
         + config.answer_rate as usize * 8 * (config.mtu + 300)
-        + 100_000
+        + config.relay_queue * (config.mtu + 400)
+        + 120_000
 }
 
 /// Its packets are taken, its datagrams and events are not.
@@ -79,9 +84,26 @@ fn packets(me: Sid, count: u32) -> Vec<Vec<u8>> {
     let to_me = Route::Neighbour { destination: Address::Whole(me) };
     let echo = plaintext(Port::ECHO, PORT, &[7; 1000]);
     let large = plaintext(PORT, PORT, &[7; 1380]);
+    let middle = plaintext(PORT, PORT, &[7; 1000]);
     (0..count)
         .map(|number| match number % 4 {
-            // From those that stay.
+            // From those that stay, of which each tells of others.
+            0 if number % 8 == 0 => {
+                let named: Vec<Sid> = (0..20).map(|_| Sid::new(random.bytes())).collect();
+                let way = |sid: &Sid| Repr::new(Address::Whole(*sid), Some(Address::Sender));
+                let records: Vec<_> = named.iter().map(way).chain([hears(me)]).collect();
+                unnumbered(
+                    identity((number / 4 % 64) as u8 + 1).sid(),
+                    &[frame(Route::Neighbours, &link_state(&records))],
+                )
+            }
+            // Or sends to another of them.
+            0 if number % 16 == 4 => {
+                let destination = Address::Whole(identity((number / 16 % 64) as u8 + 1).sid());
+                let through_me =
+                    Route::Via { destination, next_hop: Address::Whole(me), hops: Hops::DEFAULT };
+                unnumbered(identity((number / 4 % 64) as u8 + 1).sid(), &[frame(through_me, &middle)])
+            }
             0 => unnumbered(identity((number / 4 % 64) as u8 + 1).sid(), &[frame(to_me, &echo)]),
             1 => unnumbered(Sid::new(random.bytes()), &[frame(to_me, &large)]),
             _ => strange(&mut random, number / 4 + number, me),
@@ -97,6 +119,7 @@ fn memory_is_flat_and_below_the_documented_bound_in_any_flood() {
     small.max_subscribers = 16;
     small.receive_queue = 8;
     small.answer_rate = 8;
+    small.relay_queue = 16;
     for (config, count) in [(small, 4_000), (default, 25_000)] {
         let bound = documented(&config);
         let me = identity(0).sid();

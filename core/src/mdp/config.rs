@@ -13,8 +13,9 @@ pub(super) const MAX_PACKET: usize = 1472;
 /// Whatever others send, a node that is asked for its packets holds no more bytes than
 ///
 /// ```text
-/// 100,000 + max_neighbours * 2,000 + max_subscribers * 300 + receive_queue * 1,700
-///         + answer_rate * 8 * (mtu + 300)
+/// 120,000 + max_neighbours * 2,000 + max_subscribers * 500 + receive_queue * 1,700
+///         + max_neighbours * (max_subscribers + max_neighbours) * 24
+///         + answer_rate * 8 * (mtu + 300) + relay_queue * (mtu + 400)
 /// ```
 ///
 /// and for each neighbour to which the program itself sends, `(send_queue + 512) * (mtu.max(1200) + 400)` more: what waits
@@ -39,8 +40,12 @@ pub struct NodeConfig {
     pub frame_lifetime: Duration,
     /// Neighbours that are remembered; 64 by default.
     pub max_neighbours: usize,
-    /// Nodes further away that are remembered; 512 by default.
+    /// Nodes further away that are remembered, at most 60,000; 512 by default.
     pub max_subscribers: usize,
+    /// Whether to pass on what others send to each other, and to tell them that it can; true by default.
+    pub relay: bool,
+    /// Frames of others that are kept at a time, in order to be passed on; 512 by default.
+    pub relay_queue: usize,
     /// Datagrams that wait for one neighbour; 64 by default.
     pub send_queue: usize,
     /// Received datagrams that wait for [`Node::poll_datagram`](super::Node::poll_datagram); 256 by
@@ -62,6 +67,8 @@ impl Default for NodeConfig {
             frame_lifetime: Duration::from_millis(1000),
             max_neighbours: 64,
             max_subscribers: 512,
+            relay: true,
+            relay_queue: 512,
             send_queue: 64,
             receive_queue: 256,
             answer_rate: 128,
@@ -142,6 +149,12 @@ pub struct NodeStats {
     pub answers_dropped: u64,
     /// Frames sent again.
     pub retransmissions: u64,
+    /// Frames of others that were passed on, or are about to be.
+    pub frames_relayed: u64,
+    /// Frames of others to which no neighbour leads, or that have come too far.
+    pub frames_undeliverable: u64,
+    /// Frames of others for which there was no room. Their senders try again, but for broadcasts.
+    pub frames_refused: u64,
 }
 
 #[cfg(test)]

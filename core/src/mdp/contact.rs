@@ -89,7 +89,7 @@ impl Node {
         };
         whole_header(&self.identity, transmit.interface, transmit.to, number).emit(buffer);
         let (own, mtu) = (self.identity.sid(), self.config.mtu);
-        let mut writer = Writer::new(own, own, mtu, &mut self.frame_counter, buffer);
+        let mut writer = Writer::new(own, own, mtu, &self.routing, &mut self.frame_counter, buffer);
         for frame in &mut self.held.frames {
             // The others go along when there is time.
             if self.held.hurry_at.is_some() && writer.len() > HURRIED {

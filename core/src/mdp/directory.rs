@@ -4,15 +4,13 @@ use crate::{Instant, Sid};
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
-/// How long a route holds. Neighbours repeat theirs every 5 s (`spec/50` section 4).
+/// How long a guess of where a node is holds.
 const ROUTE_LIFETIME: Duration = Duration::from_secs(12);
 
-/// Who passes frames on to a node.
+/// Who may pass frames on to a node.
 #[derive(Debug, Clone, Copy)]
 struct Route {
     neighbour: Sid,
-    /// That neighbour hears the node itself.
-    direct: bool,
     until: Instant,
 }
 
@@ -42,22 +40,11 @@ impl Directory {
         self.entry(now, sid);
     }
 
-    /// `neighbour` passes frames on to `sid`, `direct`ly or not. A route that works is only replaced by
-    /// a shorter one.
-    pub(super) fn learn_route(&mut self, now: Instant, sid: Sid, neighbour: Sid, direct: bool) {
+    /// Something that `sid` sealed came from `neighbour`. The first that brings it is taken to lead there.
+    pub(super) fn learn_route(&mut self, now: Instant, sid: Sid, neighbour: Sid) {
         let entry = self.entry(now, sid);
-        let keep = entry.route.is_some_and(|route| {
-            route.neighbour != neighbour && now < route.until && (route.direct || !direct)
-        });
-        if !keep {
-            entry.route = Some(Route { neighbour, direct, until: now + ROUTE_LIFETIME });
-        }
-    }
-
-    /// `neighbour` does not pass frames on to `sid`.
-    pub(super) fn forget_route(&mut self, sid: &Sid, neighbour: &Sid) {
-        if let Some(entry) = self.entries.get_mut(sid) {
-            entry.route = entry.route.filter(|route| route.neighbour != *neighbour);
+        if !entry.route.is_some_and(|route| route.neighbour != neighbour && now < route.until) {
+            entry.route = Some(Route { neighbour, until: now + ROUTE_LIFETIME });
         }
     }
 
@@ -159,30 +146,26 @@ mod tests {
     fn is_bounded_and_forgets_what_was_of_no_use_for_longest() {
         let mut directory = Directory::new(2);
         let at = Instant::from_millis;
-        directory.learn_route(at(1), sid(1, 0), sid(9, 9), true);
-        directory.learn_route(at(2), sid(2, 0), sid(9, 9), true);
-        directory.learn_route(at(3), sid(1, 0), sid(9, 9), true);
+        directory.learn_route(at(1), sid(1, 0), sid(9, 9));
+        directory.learn_route(at(2), sid(2, 0), sid(9, 9));
+        directory.learn_route(at(3), sid(1, 0), sid(9, 9));
         directory.learn(at(4), sid(3, 0));
         assert_eq!(directory.route(at(4), &sid(1, 0)), Some(sid(9, 9)));
         assert_eq!(directory.route(at(4), &sid(2, 0)), None);
     }
 
     #[test]
-    fn a_working_route_yields_only_to_a_shorter_one() {
+    fn who_brought_something_first_is_taken_to_lead_there_for_a_while() {
         let mut directory = Directory::new(2);
         let (far, a, b) = (sid(1, 0), sid(0xa, 0), sid(0xb, 0));
-        directory.learn_route(NOW, far, a, false);
-        directory.learn_route(NOW, far, b, false);
+        directory.learn_route(NOW, far, a);
+        directory.learn_route(NOW, far, b);
         assert_eq!(directory.route(NOW, &far), Some(a));
-        directory.learn_route(NOW, far, b, true);
-        assert_eq!(directory.route(NOW, &far), Some(b));
-        directory.forget_route(&far, &a);
-        assert_eq!(directory.route(NOW, &far), Some(b));
-        directory.forget_neighbour(&b);
+        directory.forget_neighbour(&a);
         assert_eq!(directory.route(NOW, &far), None);
-        directory.learn_route(NOW, far, b, true);
+        directory.learn_route(NOW, far, b);
         assert_eq!(directory.route(NOW + ROUTE_LIFETIME, &far), None);
-        directory.learn_route(NOW + ROUTE_LIFETIME, far, a, false);
+        directory.learn_route(NOW + ROUTE_LIFETIME, far, a);
         assert_eq!(directory.route(NOW + ROUTE_LIFETIME, &far), Some(a), "b is of no use any more");
     }
 
@@ -202,7 +185,7 @@ mod tests {
     fn what_is_only_known_to_exist_makes_place_first() {
         let mut directory = Directory::new(3);
         let at = Instant::from_millis;
-        directory.learn_route(at(1), sid(1, 0), sid(9, 9), true);
+        directory.learn_route(at(1), sid(1, 0), sid(9, 9));
         directory.learn_signing_key(at(2), sid(2, 0), [1; 32]);
         (3..9).for_each(|n| directory.learn(at(n), sid(n as u8, 0)));
         let known = directory.matching(&[]).collect::<Vec<_>>();

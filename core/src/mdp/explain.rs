@@ -8,6 +8,7 @@ use crate::wire::address::{Address, Context, explain_items};
 use crate::wire::mdp::Protection;
 use crate::wire::overlay::{self, Encapsulation, Header, PLEASE_EXPLAIN, Route};
 use crate::{Sid, mdp::sid_of_signing_key};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -63,7 +64,8 @@ impl Node {
         if prefix.is_empty() || own.as_bytes().starts_with(prefix) {
             return (!prefix.is_empty()).then_some(own);
         }
-        self.best_known(matching(&self.neighbours, prefix).chain(self.directory.matching(prefix)))
+        let known = matching(&self.neighbours, prefix).chain(self.routing.matching(prefix));
+        self.best_known(known.chain(self.directory.matching(prefix)))
     }
 
     /// The one of these that is meant: one that proved its key, since anyone can make up a SID that looks
@@ -143,9 +145,11 @@ impl Node {
                     if introduce {
                         asker.introduce(self.now, self.config.expiry);
                     }
-                    let matches = matching(&self.neighbours, prefix).chain(self.directory.matching(prefix));
+                    let neighbours = matching(&self.neighbours, prefix);
+                    let known = neighbours.chain(self.routing.matching(prefix));
+                    let matches: BTreeSet<Sid> = known.chain(self.directory.matching(prefix)).collect();
                     let room = MAX_EXPLAIN.saturating_sub(taken) / (1 + Sid::LEN);
-                    for sid in matches.take(MAX_MATCHES.min(room)) {
+                    for sid in matches.into_iter().take(MAX_MATCHES.min(room)) {
                         Address::Whole(sid).emit(&mut answers);
                     }
                 }

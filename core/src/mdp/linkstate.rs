@@ -1,15 +1,31 @@
-//! Link state: telling neighbours how they are heard, and learning from them (`spec/50`).
+//! Link state: telling neighbours how they are heard, and learning from them (`spec/50` sections 2 to 4).
 
 use super::neighbour::{Announcement, Report};
 use super::node::{Node, NodeEvent};
+use super::routing::Link;
+use super::transmit::PREFIX_LEN;
 use super::{InterfaceId, Transport};
 use crate::Sid;
 use crate::wire::address::{Address, Context};
 use crate::wire::linkstate::Repr;
 use alloc::vec::Vec;
 
+/// Which way to the neighbour itself and past it is to be told to it.
+pub(super) struct Use {
+    /// The node before it, if frames to it go another way than straight there.
+    pub(super) detour: Option<Sid>,
+    /// A node to which it is the last on the way.
+    pub(super) beyond: Option<Sid>,
+}
+
 /// Writes the records of an announcement to the neighbour `to`, with its address as in `written`.
-pub(super) fn emit(written: Address<'_>, announcement: Announcement, report: &Report, buffer: &mut Vec<u8>) {
+pub(super) fn emit(
+    written: Address<'_>,
+    announcement: Announcement,
+    report: &Report,
+    uses: &Use,
+    buffer: &mut Vec<u8>,
+) {
     let hears = Repr {
         interface: Some(report.peer_interface),
         broadcast: report.transport == Transport::Broadcast,
@@ -23,9 +39,14 @@ pub(super) fn emit(written: Address<'_>, announcement: Announcement, report: &Re
         Repr { ack: Some(*ack), ..hears }.emit(buffer);
     }
     if announcement == Announcement::Whole {
-        // "I use this link": makes the neighbour acknowledge promptly.
-        let uses = Repr { drop_rate: Some(0), ..Repr::new(written, Some(Address::Sender)) };
-        uses.emit(buffer);
+        // "I use this link": makes the neighbour acknowledge promptly, and pass no broadcasts on for us.
+        let previous = uses.detour.map_or(Address::Sender, Address::Whole);
+        Repr { drop_rate: Some(0), ..Repr::new(written, Some(previous)) }.emit(buffer);
+        if let Some(beyond) = uses.beyond {
+            // But those who hear only the neighbour need that.
+            let beyond = Address::Prefix(&beyond.as_bytes()[..PREFIX_LEN]);
+            Repr { drop_rate: Some(0), ..Repr::new(beyond, Some(written)) }.emit(buffer);
+        }
     }
 }
 
@@ -40,25 +61,29 @@ impl Node {
             };
             let receiver = self.resolve(&mut context, record.receiver, record.transmitter.is_some());
             let transmitter = record.transmitter.map(|address| self.resolve(&mut context, address, true));
-            let Some(receiver) = receiver else { continue };
+            let Some(receiver) = receiver.filter(|sid| !sid.is_reserved()) else { continue };
             match transmitter {
-                Some(Some(transmitter)) if receiver == neighbour => {
-                    if transmitter == self.sid() {
-                        self.handle_confirmation(neighbour, &record);
+                Some(Some(transmitter)) if receiver == neighbour && transmitter == self.sid() => {
+                    self.handle_confirmation(neighbour, &record);
+                }
+                _ if receiver == neighbour => {}
+                _ if receiver == self.sid() => {
+                    if let Some(it) = self.neighbours.get_mut(&neighbour) {
+                        it.uses_us = transmitter == Some(Some(neighbour));
                     }
                 }
-                _ if receiver == self.sid() || receiver == neighbour => {}
-                Some(Some(transmitter)) if transmitter != self.sid() => {
-                    if let Some(hop) = self.directory.route(self.now, &receiver)
-                        && !self.neighbours.contains_key(&hop)
-                    {
-                        self.directory.forget_route(&receiver, &hop);
-                    }
-                    self.directory.learn_route(self.now, receiver, neighbour, transmitter == neighbour);
-                }
-                // No path, or one through this node.
-                None | Some(Some(_)) => self.directory.forget_route(&receiver, &neighbour),
                 Some(None) => {}
+                Some(Some(transmitter)) => {
+                    if transmitter == self.sid()
+                        && let Some(it) = self.neighbours.get_mut(&neighbour)
+                    {
+                        it.leads_until = self.now + self.config.expiry;
+                    }
+                    let loss = record.drop_rate.unwrap_or(0);
+                    let link = Link { transmitter, version: record.version, loss };
+                    self.routing.hear(self.now, neighbour, receiver, Some(link));
+                }
+                None => self.routing.hear(self.now, neighbour, receiver, None),
             }
         }
     }
@@ -78,6 +103,12 @@ impl Node {
         let Some(neighbour) = self.neighbours.get_mut(&sid) else { return };
         let expiry = self.config.expiry;
         let news = neighbour.confirm(self.now, expiry, (id, transport), &mut interface.number, record.ack);
+        if neighbour.certain {
+            let newcomer = self.routing.set_link(self.now, sid, neighbour.loss_to());
+            if newcomer {
+                self.routing.tell_all(self.now);
+            }
+        }
         if news && let Some((interface, _, address)) = neighbour.path(self.now, expiry) {
             self.push_event(NodeEvent::NeighbourUp { sid, interface, address });
         }

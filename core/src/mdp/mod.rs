@@ -1,12 +1,13 @@
 //! The MDP node: encrypted datagrams between identities, over links that lose packets.
 //!
-//! [`Node`] is a leaf of the mesh (`spec/50` section 10): it finds neighbours by broadcast or at
-//! configured addresses, acknowledges and retransmits hop by hop, hands what is for nodes further away
-//! to a neighbour, and passes nothing on for others.
+//! [`Node`] is a node of the mesh: it finds neighbours by broadcast or at configured addresses, acknowledges and
+//! retransmits hop by hop, finds the shortest ways to all others, tells its neighbours, and passes on what is for others,
+//! unless [`NodeConfig::relay`] says otherwise.
 //!
 //! [`Daemon`] takes its place where a daemon of the mesh runs already: it is a client of that one. [`Uplink`] is
 //! either. [`Clients`] make of a node what others can be clients of.
 
+mod announce;
 mod clients;
 mod config;
 mod contact;
@@ -28,6 +29,8 @@ mod node;
 mod outbox;
 mod ping;
 mod receive;
+mod relay;
+mod routing;
 mod send;
 mod services;
 mod status;

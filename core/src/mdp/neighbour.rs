@@ -2,6 +2,7 @@
 
 use super::history::History;
 use super::keys::Quota;
+use super::node::Interface;
 use super::outbox::{Outbox, PacketNumber};
 use super::{InterfaceId, NodeConfig, Transport};
 use crate::wire::linkstate::Ack;
@@ -32,6 +33,9 @@ const REMINDER: Duration = Duration::from_millis(50);
 const EAGER: Duration = Duration::from_millis(20);
 /// After so many it has to be heard again first: one packet in somebody else's name is not to draw many.
 const MAX_UNANSWERED: u8 = 5;
+
+/// Broadcasts of one neighbour, made by it or passed on, that are passed on in a second.
+const FLOOD_RATE: u32 = 64;
 
 /// How well a neighbour is known. Those that are known better cannot be displaced by others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,6 +131,16 @@ pub(super) struct Neighbour {
     pub(super) answers: Quota,
     /// Frames sent to it again.
     pub(super) retransmissions: u64,
+    /// Broadcasts of it that may be passed on.
+    pub(super) floods: Quota,
+    /// More than one packet came from it. A single one may be in the name of a SID that was damaged on the way.
+    pub(super) certain: bool,
+    /// It seems to have started again.
+    pub(super) restarted: bool,
+    /// It reaches us directly, and so says that it needs nobody to pass its broadcasts on.
+    pub(super) uses_us: bool,
+    /// Until then it reaches others through us, so it does.
+    pub(super) leads_until: Instant,
     introduce_until: Instant,
     /// In the order in which they are preferred.
     links: SmallVec<[Link; 1]>,
@@ -153,6 +167,11 @@ impl Neighbour {
             explain: Vec::new(),
             answers: Quota::new(Duration::from_secs(1), answer_rate),
             retransmissions: 0,
+            floods: Quota::new(Duration::from_secs(1), FLOOD_RATE),
+            certain: false,
+            restarted: false,
+            uses_us: false,
+            leads_until: now,
             introduce_until: now,
             links: SmallVec::new(),
             outbound: None,
@@ -168,6 +187,7 @@ impl Neighbour {
 
     /// A packet came from it. `false`: it is one that came before.
     pub(super) fn hear(&mut self, now: Instant, expiry: Duration, packet: &Arrival) -> bool {
+        self.certain = !self.links.is_empty();
         let is_silent = |link: &Link| now - link.address_heard >= expiry;
         let index = self.links.iter().position(|link| link.is_way_of(packet)).unwrap_or_else(|| {
             if self.links.len() == MAX_LINKS {
@@ -205,6 +225,7 @@ impl Neighbour {
                 let restarted = packet.introduces && packet.transport == Transport::Unicast;
                 if restarted && inbound.history.ack().is_some() {
                     self.frames.clear();
+                    self.restarted = true;
                 }
                 inbound.history.clear();
                 true
@@ -333,6 +354,25 @@ impl Neighbour {
     pub(super) fn heard(&self) -> Instant {
         let times = self.links.iter().flat_map(|link| [link.unicast.heard, link.broadcast.heard]);
         times.flatten().max().unwrap_or(Instant::ZERO)
+    }
+
+    /// Whether its broadcasts are to be passed on (`spec/50` section 8).
+    pub(super) fn wants_relay(&self, now: Instant) -> bool {
+        !self.uses_us || now < self.leads_until
+    }
+
+    /// The interface on which it hears what we send to everyone: one on which we hear such packets of it.
+    pub(super) fn hears_broadcasts(
+        &self,
+        now: Instant,
+        expiry: Duration,
+        interfaces: &[Interface],
+    ) -> Option<InterfaceId> {
+        let is_audible = |link: &&Link| {
+            link.broadcast.heard.is_some_and(|heard| now - heard < expiry)
+                && interfaces.get(usize::from(link.interface.0)).is_some_and(|it| it.broadcast)
+        };
+        self.links.iter().find(is_audible).map(|link| link.interface)
     }
 
     /// Whether it is heard from `address` on `interface`.

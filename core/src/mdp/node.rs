@@ -6,6 +6,8 @@ use super::datagram::Datagram;
 use super::directory::Directory;
 use super::keys::{Keys, Quota, Throttle};
 use super::neighbour::{Neighbour, Standing};
+use super::relay::{Floods, Places};
+use super::routing::Routing;
 use super::transmit::FrameCounter;
 use super::{Identity, Nonces, Service};
 use crate::{Instant, Port, Rng, Sid};
@@ -172,7 +174,10 @@ pub struct Node {
     /// Until when explanations are believed.
     pub(super) curious_until: Instant,
     /// Broadcasts that were passed around and came here.
-    pub(super) floods: VecDeque<[u8; 8]>,
+    pub(super) floods: Floods,
+    pub(super) routing: Routing,
+    /// For frames that are passed on.
+    pub(super) places: Places,
     /// Space for a payload that is being opened.
     pub(super) plaintext: Vec<u8>,
     /// Space for a message that is being written.
@@ -190,6 +195,8 @@ impl Node {
         let mut rng = Rng::new(seed);
         Self {
             directory: Directory::new(config.max_subscribers),
+            routing: Routing::new(identity.sid(), config.max_subscribers, now),
+            places: Places::new(config.relay_queue),
             keys: Keys::new(config.max_neighbours),
             answers: Quota::new(Duration::from_secs(1), config.answer_rate.saturating_mul(4)),
             config,
@@ -212,7 +219,7 @@ impl Node {
             service: None,
             claimed: BTreeSet::new(),
             curious_until: now,
-            floods: VecDeque::new(),
+            floods: Floods::default(),
             plaintext: Vec::new(),
             message: Vec::new(),
             question: Vec::new(),
@@ -261,6 +268,7 @@ impl Node {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
         self.expire();
+        self.update_routes();
     }
 
     /// When to call [`Node::handle_timeout`] and then the other `poll_` methods; `None` if there is
@@ -275,12 +283,9 @@ impl Node {
         let peers = self.peers.iter().map(|peer| peer.tick_at);
         let neighbours = self.neighbours.values().map(|neighbour| neighbour.deadline(self.config.expiry));
         let held = [self.held.until(self.config.frame_lifetime), self.held.hurry_at()];
-        ticks
-            .chain(peers)
-            .chain(neighbours)
-            .chain(held.into_iter().flatten())
-            .min()
-            .map(|at| at.max(self.now))
+        let routing = [self.routing.update_at(), self.routing.announce_at()];
+        let others = held.into_iter().chain(routing).flatten();
+        ticks.chain(peers).chain(neighbours).chain(others).min().map(|at| at.max(self.now))
     }
 
     /// What was counted.
@@ -298,7 +303,8 @@ impl Node {
 
     /// All nodes that are reachable now, in order.
     pub(super) fn reachable(&self) -> Vec<Sid> {
-        let known = self.neighbours.keys().copied().chain(self.directory.matching(&[]));
+        let known = self.neighbours.keys().copied().chain(self.routing.reached());
+        let known = known.chain(self.directory.matching(&[]));
         let reachable: BTreeSet<Sid> = known.filter(|sid| self.is_reachable(sid)).collect();
         reachable.into_iter().collect()
     }
@@ -319,6 +325,15 @@ impl Node {
         }
     }
 
+    /// Looks for new ways if something has changed, and tells others if there are any for whom that matters: with one
+    /// neighbour, nobody reaches anyone through us.
+    pub(super) fn update_routes(&mut self) {
+        let up = self.routing.links();
+        let telling = up > 0 && self.config.relay && (up > 1 || self.routing.is_telling);
+        self.routing.update(self.now);
+        self.routing.set_telling(self.now, telling);
+    }
+
     pub(super) fn is_peer(&self, interface: InterfaceId, address: SocketAddr) -> bool {
         self.peers.iter().any(|peer| (peer.interface, peer.address) == (interface, address))
     }
@@ -328,12 +343,16 @@ impl Node {
         if self.now < self.expire_at {
             return;
         }
-        let Self { now, ref config, ref mut neighbours, ref mut directory, .. } = *self;
+        let Self { now, ref config, ref mut neighbours, ref mut directory, ref mut routing, .. } = *self;
         let mut down: Vec<Sid> = Vec::new();
         neighbours.retain(|sid, neighbour| {
             let silent = neighbour.silent_at(config.expiry) <= now;
             if neighbour.goes_down(now) {
                 down.push(*sid);
+                routing.set_link(now, *sid, None);
+            }
+            if silent {
+                routing.forget_neighbour(sid);
             }
             if silent && neighbour.standing > Standing::Heard {
                 // It may come back with its SID abbreviated.
@@ -364,11 +383,12 @@ impl Node {
 
     /// The neighbour that is `to` or leads there. One that does not hear us serves only if none does.
     fn next_hop_known(&self, to: &Sid) -> Option<Sid> {
-        let neighbour = self.neighbours.get(to);
-        if neighbour.is_some_and(|neighbour| neighbour.is_up(self.now)) {
-            return Some(*to);
+        let is_up = |sid: &Sid| self.neighbours.get(sid).is_some_and(|neighbour| neighbour.is_up(self.now));
+        let way = self.routing.way(to).map(|way| way.next_hop).filter(is_up);
+        if let Some(next_hop) = way.or(Some(*to).filter(is_up)) {
+            return Some(next_hop);
         }
         let route = self.directory.route(self.now, to).filter(|hop| self.neighbours.contains_key(hop));
-        route.or(neighbour.map(|neighbour| neighbour.sid))
+        route.or(Some(*to).filter(|to| self.neighbours.contains_key(to)))
     }
 }

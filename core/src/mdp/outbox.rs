@@ -8,9 +8,11 @@
 //! new number, if it is known to be lost.
 
 use super::Transport;
+use super::relay::Place;
 use crate::path::RoundTrip;
 use crate::wire::linkstate::Ack;
 use crate::wire::mdp::Protection;
+use crate::wire::overlay::Hops;
 use crate::{Instant, Sid};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -44,7 +46,13 @@ const MAX_ATTEMPTS: u8 = 32;
 /// A frame as it will be sent, sealed.
 #[derive(Debug)]
 pub(super) struct Frame {
+    /// Who made it, `None` if this node did.
+    pub(super) source: Option<Sid>,
     pub(super) destination: Sid,
+    /// Remaining hops and class of service.
+    pub(super) hops: Hops,
+    /// It is for everyone, and this tells it from others.
+    pub(super) flood: Option<[u8; 8]>,
     pub(super) protection: Protection,
     pub(super) payload: Vec<u8>,
     /// When it came here.
@@ -53,6 +61,8 @@ pub(super) struct Frame {
     pub(super) once: bool,
     /// Its number, if it was sent when there was no way yet.
     pub(super) number: Option<u64>,
+    /// What it holds while it is passed on for others.
+    pub(super) _place: Option<Place>,
 }
 
 /// A packet: the stream that it belongs to and its number there. The lower 8 bits are on the wire.
@@ -305,20 +315,27 @@ mod tests {
         Instant::from_millis(millis)
     }
 
+    fn frame(millis: u64) -> Frame {
+        Frame {
+            source: None,
+            destination: Sid::new([1; 32]),
+            hops: Hops::DEFAULT,
+            flood: None,
+            protection: Protection::Clear,
+            payload: Vec::new(),
+            queued: at(millis),
+            once: false,
+            number: None,
+            _place: None,
+        }
+    }
+
     /// An outbox from which frames 0, 1, ... were sent at time 0 in the packets `first`, `first + 1`, ...
     fn sent(first: u64, count: u64) -> Outbox {
         let mut outbox = Outbox::new();
         outbox.set_confirmed(true);
         for number in 0..count {
-            let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
-            outbox.push(Frame {
-                destination,
-                protection,
-                payload: Vec::new(),
-                queued: at(0),
-                once: false,
-                number: None,
-            });
+            outbox.push(frame(0));
             outbox.sent(at(0), Slot::Unsent, number, Some(packet(first + number)));
         }
         outbox
@@ -398,16 +415,8 @@ mod tests {
     #[test]
     fn a_frame_that_was_sent_before_there_was_a_way_keeps_its_number() {
         let mut outbox = Outbox::new();
-        let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
         for number in [Some(HISTORY), None] {
-            outbox.push(Frame {
-                destination,
-                protection,
-                payload: Vec::new(),
-                queued: at(0),
-                once: false,
-                number,
-            });
+            outbox.push(Frame { number, ..frame(0) });
         }
         outbox.next_frame = 2 * HISTORY - 1;
         assert_eq!(outbox.get(Slot::Unsent).unwrap().1, Some(HISTORY));
@@ -449,15 +458,7 @@ mod tests {
         outbox.expire(at(1000), second, 10);
         assert_eq!(outbox.in_flight.len(), 0);
         assert_eq!((outbox.next(at(1000)), outbox.deadline()), (None, None));
-        let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
-        outbox.push(Frame {
-            destination,
-            protection,
-            payload: Vec::new(),
-            queued: at(1000),
-            once: false,
-            number: None,
-        });
+        outbox.push(frame(1000));
         assert_eq!(outbox.expire(at(2000), second, 10), 1);
         assert_eq!(outbox.unsent(), 0);
     }
@@ -501,16 +502,8 @@ mod tests {
     #[test]
     fn few_frames_are_sent_to_a_neighbour_that_may_not_hear_them() {
         let mut outbox = sent(300, 32);
-        let (destination, protection) = (Sid::new([1; 32]), Protection::Clear);
         for _ in 0..2 {
-            outbox.push(Frame {
-                destination,
-                protection,
-                payload: Vec::new(),
-                queued: at(0),
-                once: false,
-                number: None,
-            });
+            outbox.push(frame(0));
         }
         outbox.budget = Some(1);
         assert_eq!((outbox.next(at(0)), outbox.deadline()), (Some(Slot::Unsent), Some(at(0))));

@@ -8,26 +8,36 @@ use super::send::SIGNATURE_LEN;
 use super::{Fingerprint, InterfaceId, SharedKey, Transport, verify_datagram};
 use crate::wire::address::{Address, Context};
 use crate::wire::mdp::{self, Protection};
-use crate::wire::overlay::{Frame, Header, PLEASE_EXPLAIN, Packet, Route};
+use crate::wire::overlay::{Frame, Header, Hops, PLEASE_EXPLAIN, Packet, Route};
 use crate::{Addr, Instant, Port, Sid};
 use bytes::Bytes;
 use core::mem;
 use core::net::SocketAddr;
 
-/// Broadcasts that are remembered, so that each is taken once.
-const MAX_FLOODS: usize = 64;
 /// Neighbours at one host that nothing speaks for but their packets.
 const MAX_STRANGERS: usize = 8;
 
 /// The type of a frame that holds a datagram, where it is written out.
-const DATAGRAM: u8 = 0x30;
+pub(super) const DATAGRAM: u8 = 0x30;
 
 /// What became of a frame.
-enum Outcome {
+pub(super) enum Outcome {
     /// Nothing more is wanted: the packet that holds it may be acknowledged.
     Done,
     /// It could not be used; sent again, it may be.
     Unusable,
+}
+
+/// What is to be done with a frame.
+enum Course {
+    /// It is for this node.
+    Deliver,
+    /// It is for that one.
+    PassOn(Sid, Hops),
+    /// It is for everyone.
+    Flood([u8; 8], Hops),
+    /// It is for somebody, but nobody here knows for whom.
+    Unknown,
 }
 
 impl Node {
@@ -70,6 +80,7 @@ impl Node {
         }
         self.handle_frames(sender, &arrival, &packet);
         self.ask(interface, from, Some(sender));
+        self.update_routes();
         self.release_held();
     }
 
@@ -122,7 +133,9 @@ impl Node {
         let strangers = self.neighbours.values().filter(is_stranger);
         if strangers.clone().count() >= MAX_STRANGERS {
             let least = strangers.min_by_key(|it| (it.standing, it.heard())).map(|it| it.sid);
-            least.map(|least| self.neighbours.remove(&least));
+            if let Some(least) = least {
+                self.remove(&least);
+            }
         } else if self.neighbours.len() >= self.config.max_neighbours {
             let least = self.neighbours.values().min_by_key(|it| (it.standing, it.heard()));
             let Some(least) = least.filter(|it| it.standing < standing || it.standing == Standing::Heard)
@@ -130,7 +143,7 @@ impl Node {
                 return false;
             };
             let least = least.sid;
-            self.neighbours.remove(&least);
+            self.remove(&least);
         }
         if self.neighbours.is_empty() {
             for interface in &mut self.interfaces {
@@ -141,12 +154,20 @@ impl Node {
         true
     }
 
+    fn remove(&mut self, neighbour: &Sid) {
+        self.neighbours.remove(neighbour);
+        self.routing.forget_neighbour(neighbour);
+    }
+
     fn handle_frames(&mut self, sender: Sid, arrival: &Arrival, packet: &Packet<'_>) {
         let is_peer = self.is_peer(arrival.interface, arrival.from);
         let Some(neighbour) = self.neighbours.get_mut(&sender) else { return };
         let is_new = neighbour.hear(self.now, self.config.expiry, arrival);
         if is_peer {
             neighbour.prove(self.now, self.config.expiry, arrival);
+        }
+        if mem::take(&mut neighbour.restarted) {
+            self.routing.doubt_tree(&sender);
         }
         if !is_new {
             self.stats.duplicate_packets += 1;
@@ -165,9 +186,7 @@ impl Node {
                 None => Some(sender),
                 Some(address) => self.resolve(&mut context, address, true),
             };
-            if !self.is_for_us(&mut context, frame.route) {
-                continue;
-            }
+            let Some(course) = self.course(&mut context, frame.route) else { continue };
             soon |= frame.ack_soon;
             if frame.sequence.is_some_and(|sequence| self.has_frame(&sender, sequence)) {
                 self.stats.duplicate_frames += 1;
@@ -175,7 +194,18 @@ impl Node {
             }
             let outcome = match source {
                 Some(source) if source == self.sid() => Outcome::Done,
-                Some(source) => self.handle_frame(sender, arrival, source, &frame),
+                Some(source) => match course {
+                    Course::Deliver => self.handle_frame(sender, arrival, source, &frame),
+                    Course::PassOn(destination, hops) => {
+                        self.pass_on(sender, source, (destination, hops), &frame)
+                    }
+                    Course::Flood(id, hops) => {
+                        self.floods.remember(id);
+                        self.pass_flood_on(sender, source, (id, hops), &frame);
+                        self.handle_frame(sender, arrival, source, &frame)
+                    }
+                    Course::Unknown => Outcome::Unusable,
+                },
                 None => Outcome::Unusable,
             };
             match (outcome, frame.sequence, self.neighbours.get_mut(&sender)) {
@@ -198,26 +228,30 @@ impl Node {
         }
     }
 
-    /// Whether a frame is for this node. Nothing is passed on for others.
-    fn is_for_us(&mut self, context: &mut Context, route: Route<'_>) -> bool {
-        let destination = match route {
-            Route::Neighbours => return true,
-            Route::Flood { id, .. } => {
-                let new = !self.floods.contains(&id);
-                if new {
-                    self.floods.truncate(MAX_FLOODS - 1);
-                    self.floods.push_front(id);
-                }
-                return new;
-            }
-            Route::Neighbour { destination } => self.resolve(context, destination, false),
-            Route::Via { destination, next_hop, .. } => {
+    /// What is to be done with a frame; `None`: nothing.
+    fn course(&mut self, context: &mut Context, route: Route<'_>) -> Option<Course> {
+        match route {
+            Route::Neighbours => Some(Course::Deliver),
+            Route::Flood { id, hops } => (!self.floods.has(&id)).then_some(Course::Flood(id, hops)),
+            Route::Neighbour { destination } => {
                 let destination = self.resolve(context, destination, false);
-                self.resolve(context, next_hop, false);
-                destination
+                (destination == Some(self.sid())).then_some(Course::Deliver)
             }
-        };
-        destination == Some(self.sid())
+            Route::Via { destination: written, next_hop, hops } => {
+                let destination = self.resolve(context, written, false);
+                let next_hop = self.resolve(context, next_hop, false);
+                if destination == Some(self.sid()) {
+                    return Some(Course::Deliver);
+                }
+                if next_hop != Some(self.sid()) || !self.config.relay {
+                    return None;
+                }
+                if let (None, Address::Prefix(prefix)) = (destination, written) {
+                    self.note_question(prefix);
+                }
+                Some(destination.map_or(Course::Unknown, |destination| Course::PassOn(destination, hops)))
+            }
+        }
     }
 
     fn has_frame(&self, sender: &Sid, sequence: u8) -> bool {
@@ -307,7 +341,7 @@ impl Node {
     fn trust(&mut self, sender: Sid, source: Sid, arrival: &Arrival) {
         if source != sender {
             if !self.neighbours.contains_key(&source) {
-                self.directory.learn_route(self.now, source, sender, false);
+                self.directory.learn_route(self.now, source, sender);
             }
         } else if let Some(neighbour) = self.neighbours.get_mut(&sender) {
             neighbour.standing = Standing::Authentic;

@@ -6,7 +6,7 @@ use super::node::Node;
 use super::outbox::Frame;
 use super::{Repair, SharedKey, Transport};
 use crate::wire::mdp::{self, Protection};
-use crate::wire::overlay::FORBIDDEN_PAYLOAD_LEN;
+use crate::wire::overlay::{FORBIDDEN_PAYLOAD_LEN, Hops};
 use crate::{Addr, Instant, Port, Sid};
 use alloc::vec::Vec;
 
@@ -78,7 +78,18 @@ impl Node {
         }
         let payload =
             self.protect(&to.sid, protection, &repr).ok_or(SendDatagramError::InvalidDestination)?;
-        let frame = Frame { destination: to.sid, protection, payload, queued: self.now, once, number: None };
+        let frame = Frame {
+            source: None,
+            destination: to.sid,
+            hops: Hops::DEFAULT,
+            flood: None,
+            protection,
+            payload,
+            queued: self.now,
+            once,
+            number: None,
+            _place: None,
+        };
         match next_hop.and_then(|sid| self.neighbours.get_mut(&sid)) {
             Some(neighbour) => neighbour.outbox.push(frame),
             None => {

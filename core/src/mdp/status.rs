@@ -62,16 +62,15 @@ impl Node {
 
     /// The nodes that can be reached now, in the order of their addresses.
     pub fn routes(&self) -> impl Iterator<Item = RouteStatus> {
-        self.reachable().into_iter().filter_map(|sid| {
-            let next_hop = self.next_hop(&sid)?;
-            let direct = next_hop == sid;
-            let (interface, ..) = self.neighbours.get(&next_hop)?.path(self.now, self.config.expiry)?;
+        self.routing.reached().filter_map(|sid| {
+            let way = self.routing.way(&sid)?;
+            let (interface, ..) = self.neighbours.get(&way.next_hop)?.path(self.now, self.config.expiry)?;
             Some(RouteStatus {
                 sid,
-                hops: if direct { 1 } else { 2 },
-                next_hop,
-                previous_hop: if direct { self.sid() } else { next_hop },
-                drop_rate: 0,
+                hops: way.hops,
+                next_hop: way.next_hop,
+                previous_hop: way.last.transmitter,
+                drop_rate: way.loss.into(),
                 interface,
             })
         })

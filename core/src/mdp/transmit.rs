@@ -6,16 +6,17 @@ use super::explain::whole_header;
 use super::neighbour::{Announcement, Neighbour};
 use super::node::{Destination, Interface, Loose, Node, Transmit};
 use super::outbox::{Frame, PacketNumber, Slot};
+use super::routing::Routing;
 use super::{Transport, linkstate};
 use crate::wire::address::{Address, Context};
 use crate::wire::mdp::{self, Protection};
-use crate::wire::overlay::{self, Encapsulation, Hops, PLEASE_EXPLAIN, Route};
+use crate::wire::overlay::{self, Encapsulation, PLEASE_EXPLAIN, Route};
 use crate::{Instant, Port, Sid};
 use alloc::vec::Vec;
 use core::ops::Bound;
 
 /// Bytes of a SID that tell it from every other one in practice.
-const PREFIX_LEN: usize = 6;
+pub(super) const PREFIX_LEN: usize = 6;
 /// Neighbours may remember the last 64 frames of an earlier run and drop those that happen to be numbered the
 /// same (`spec/30` section 3). The first announcements leave them behind by skipping this many numbers each.
 /// One leap would do, too, but after that a late copy from before it would pass for new.
@@ -30,13 +31,14 @@ impl Node {
         buffer.clear();
         let transmit = self
             .loose_packet(buffer)
+            .or_else(|| self.tree_packet(buffer))
             .or_else(|| self.introduction(buffer))
             .or_else(|| self.neighbour_packet(buffer))?;
         self.stats.packets_sent += 1;
         Some(transmit)
     }
 
-    fn loose_packet(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
+    pub(super) fn loose_packet(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
         let Loose { transmit, packet } = self.loose.pop_front()?;
         buffer.extend_from_slice(&packet);
         Some(transmit)
@@ -85,7 +87,8 @@ impl Node {
         header.emit(buffer);
         let start = buffer.len();
         let up = neighbour.is_up(now);
-        let mut writer = Writer::new(own, sid, self.config.mtu, &mut self.frame_counter, buffer);
+        let mut writer =
+            Writer::new(own, sid, self.config.mtu, &self.routing, &mut self.frame_counter, buffer);
         if up {
             writer.prefix = Some(PREFIX_LEN);
             if transport == Transport::Unicast {
@@ -99,7 +102,11 @@ impl Node {
             self.message.clear();
             let port = Port::LINK_STATE;
             mdp::Repr { destination: port, source: port, payload: &[] }.emit(&mut self.message);
-            linkstate::emit(writer.written(), announcement, &report, &mut self.message);
+            let way = self.routing.way(&sid).filter(|way| way.hops > 1);
+            let detour = way.map(|way| way.last.transmitter);
+            let beyond = if up { self.routing.beyond(&sid) } else { None };
+            let uses = linkstate::Use { detour, beyond };
+            linkstate::emit(writer.written(), announcement, &report, &uses, &mut self.message);
             // Before the neighbour hears us it cannot be told that this is for it, only everyone.
             writer.control(!up, None, &self.message);
         }
@@ -110,7 +117,7 @@ impl Node {
         while let Some(slot) = neighbour.outbox.next(now) {
             let Some((frame, sent_as)) = neighbour.outbox.get(slot) else { break };
             let Some(number) = writer.datagram(frame, sent_as) else {
-                if writer.is_empty() && slot == Slot::Unsent && frame.once {
+                if writer.is_empty() && slot == Slot::Unsent {
                     // It is too long for the way that there is now.
                     neighbour.outbox.drop_next();
                     self.stats.datagrams_expired += 1;
@@ -198,6 +205,7 @@ pub(super) struct Writer<'a> {
     /// What a packet may have whose only frame is sent once.
     largest: usize,
     counter: &'a mut FrameCounter,
+    routing: &'a Routing,
 }
 
 impl<'a> Writer<'a> {
@@ -206,11 +214,12 @@ impl<'a> Writer<'a> {
         own: Sid,
         neighbour: Sid,
         mtu: usize,
+        routing: &'a Routing,
         counter: &'a mut FrameCounter,
         buffer: &'a mut Vec<u8>,
     ) -> Self {
         let (context, start) = (Context::new(own), buffer.len());
-        Self { buffer, context, neighbour, prefix: None, start, mtu, largest: mtu, counter }
+        Self { buffer, context, neighbour, prefix: None, start, mtu, largest: mtu, counter, routing }
     }
 
     /// The neighbour's address inside a message.
@@ -255,17 +264,21 @@ impl<'a> Writer<'a> {
     pub(super) fn datagram(&mut self, frame: &Frame, number: Option<u64>) -> Option<u64> {
         let (neighbour, mut context) = (self.neighbour, self.context);
         let once = frame.once;
-        let route = if frame.destination == neighbour {
+        let known = |sid: &Sid| self.routing.is_known_to(&neighbour, sid).then_some(PREFIX_LEN);
+        let source = frame.source.as_ref().map(|source| context.abbreviate(source, known(source)));
+        let route = if let Some(id) = frame.flood {
+            Route::Flood { id, hops: frame.hops }
+        } else if frame.destination == neighbour {
             Route::Neighbour { destination: context.abbreviate(&neighbour, self.prefix) }
         } else {
             Route::Via {
-                destination: context.abbreviate(&frame.destination, None),
+                destination: context.abbreviate(&frame.destination, known(&frame.destination)),
                 next_hop: context.abbreviate(&neighbour, self.prefix),
-                hops: Hops::DEFAULT,
+                hops: frame.hops,
             }
         };
         let frame = overlay::Frame {
-            source: None,
+            source,
             route,
             protection: Some(frame.protection),
             ack_soon: !once,

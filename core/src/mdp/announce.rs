@@ -1,0 +1,229 @@
+//! Telling neighbours which nodes this one reaches, and how (`spec/50` section 4).
+//!
+//! What has changed is told after 5 ms, and once more soon, since broadcasts get lost; all else every 5 s. A node that is
+//! reached no longer is told of until nobody can remember it, and then forgotten.
+
+use super::node::{Destination, Loose, Node, Transmit};
+use super::outbox::Frame;
+use super::routing::{Index, Link, Routing, Way};
+use super::transmit::PREFIX_LEN;
+use crate::wire::address::Context;
+use crate::wire::linkstate::Repr;
+use crate::wire::mdp::{self, Protection};
+use crate::wire::overlay::{self, Encapsulation, Hops, Route};
+use crate::{Instant, Port};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// A change waits so long for others, and so long passes between two messages.
+const PROMPT: Duration = Duration::from_millis(5);
+/// A change is told again after this long.
+const AGAIN: Duration = Duration::from_millis(300);
+/// Everything is told again after this long.
+const REFRESH: Duration = Duration::from_secs(5);
+/// Everything is told to newcomers at most this often.
+const MIN_FULL: Duration = Duration::from_secs(1);
+/// How often it is told that a node is not reached any more.
+const FAREWELLS: u8 = 5;
+/// Records in one message take at most this many bytes.
+const MAX_MESSAGE: usize = 400;
+/// A loss that is not told: there is no way.
+const NO_WAY_LOSS: u8 = 32;
+
+/// What is to be announced of a node.
+#[derive(Debug, Default)]
+pub(super) struct Telling {
+    due: Option<Instant>,
+    /// So many times it is told again soon.
+    again: u8,
+    /// With its whole SID, which others may not know.
+    whole: bool,
+    /// Counts the changes of the link to a neighbour.
+    version: u8,
+}
+
+impl Telling {
+    /// There is nothing to be told any more.
+    pub(super) const fn is_over(&self) -> bool {
+        self.due.is_none()
+    }
+
+    fn hasten(&mut self, at: Instant) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+}
+
+impl Routing {
+    /// Whether there is anyone to tell. The first is told everything.
+    pub(super) fn set_telling(&mut self, now: Instant, telling: bool) {
+        if telling && !self.is_telling {
+            self.is_telling = true;
+            self.tell_all(now);
+        } else if !telling && self.is_telling {
+            (self.is_telling, self.tell_at) = (false, None);
+            for entry in self.entries.iter_mut().flatten() {
+                entry.telling.due = None;
+            }
+        }
+    }
+
+    /// Tells everything that there is: there is a new neighbour.
+    pub(super) fn tell_all(&mut self, now: Instant) {
+        if !self.is_telling {
+            return;
+        }
+        let at = self.told_all.map_or(now, |told| now.max(told + MIN_FULL)) + PROMPT;
+        self.told_all = Some(at);
+        for entry in self.entries.iter_mut().flatten().filter(|entry| entry.way.is_some()) {
+            entry.telling.hasten(at);
+            entry.telling.whole = true;
+        }
+        self.tell_at = Some(self.tell_at.map_or(at, |due| due.min(at)));
+    }
+
+    /// The way to a node is not the `old` one any more.
+    pub(super) fn note_change(&mut self, now: Instant, place: usize, old: Option<Way<Index>>) {
+        let Some(Some(entry)) = self.entries.get_mut(place) else { return };
+        let last = |way: Way<Index>| way.last;
+        if entry.way.map(last) == old.map(last) {
+            return;
+        }
+        let telling = &mut entry.telling;
+        if entry.way.is_some_and(|way| way.last.transmitter == Index::OWN) {
+            telling.version = telling.version.wrapping_add(1).max(1);
+        }
+        if !self.is_telling {
+            return;
+        }
+        telling.whole |= old.is_none();
+        telling.again = if entry.way.is_some() { 1 } else { FAREWELLS - 1 };
+        let at = now + PROMPT;
+        telling.hasten(at);
+        self.tell_at = Some(self.tell_at.map_or(at, |due| due.min(at)));
+    }
+
+    /// When there is something to announce.
+    pub(super) fn announce_at(&self) -> Option<Instant> {
+        self.tell_at.map(|at| at.max(self.quiet_until))
+    }
+
+    /// Appends the records that are due until `horizon`, as many as fit into one message. `false`: there are none.
+    pub(super) fn announce(&mut self, now: Instant, horizon: Instant, buffer: &mut Vec<u8>) -> bool {
+        let start = buffer.len();
+        let mut context = Context::new(self.own);
+        let count = self.entries.len();
+        for _ in 1..count {
+            self.cursor %= count.max(1);
+            let place = self.cursor;
+            let sid_of = |index: Index| self.entry(index).map(|entry| entry.sid);
+            let Some(Some(entry)) = self.entries.get(place) else {
+                self.cursor += 1;
+                continue;
+            };
+            let telling = &entry.telling;
+            if place == 0 || telling.due.is_none_or(|due| due > horizon) {
+                self.cursor += 1;
+                continue;
+            }
+            let mut next = context;
+            let sid = entry.sid;
+            let receiver = next.abbreviate(&sid, (!telling.whole).then_some(PREFIX_LEN));
+            let transmitter = entry.way.and_then(|way| sid_of(way.last.transmitter));
+            let record = match (entry.way, &transmitter) {
+                (Some(way), Some(transmitter)) => {
+                    let Link { transmitter: before, version, loss } = way.last;
+                    let version = if before == Index::OWN { telling.version } else { version };
+                    let written = next.abbreviate(transmitter, Some(PREFIX_LEN));
+                    Repr { version, drop_rate: Some(loss), ..Repr::new(receiver, Some(written)) }
+                }
+                _ => Repr { version: 0xff, drop_rate: Some(NO_WAY_LOSS), ..Repr::new(receiver, None) },
+            };
+            if buffer.len() - start + record.buffer_len() > MAX_MESSAGE {
+                break;
+            }
+            record.emit(buffer);
+            context = next;
+            self.told(now, place);
+            self.cursor += 1;
+        }
+        self.quiet_until = now + PROMPT;
+        self.tell_at = self.entries.iter().flatten().filter_map(|entry| entry.telling.due).min();
+        buffer.len() > start
+    }
+
+    /// The node in this place was told of.
+    fn told(&mut self, now: Instant, place: usize) {
+        let Some(Some(entry)) = self.entries.get_mut(place) else { return };
+        let telling = &mut entry.telling;
+        telling.whole = false;
+        let is_reached = entry.way.is_some();
+        let pause = if telling.again == 0 || (!is_reached && telling.again < FAREWELLS - 1) {
+            REFRESH
+        } else {
+            AGAIN
+        };
+        let over = !is_reached && telling.again == 0;
+        telling.again = telling.again.saturating_sub(1);
+        telling.due = (!over).then_some(now + pause);
+    }
+}
+
+impl Node {
+    /// What is new of routes, or old enough to be told again with the next tick.
+    pub(super) fn tree_packet(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        let Self { now, .. } = *self;
+        let at = self.routing.announce_at()?;
+        let ticks = self.interfaces.iter().any(|it| it.broadcast && it.tick_at <= now);
+        let horizon = if ticks { now + self.config.tick } else { now };
+        if at > horizon || self.routing.quiet_until > now {
+            return None;
+        }
+        let mut message = Vec::new();
+        let port = Port::LINK_STATE;
+        mdp::Repr { destination: port, source: port, payload: &[] }.emit(&mut message);
+        if self.routing.announce(now, horizon, &mut message) {
+            self.tell_neighbours(&message);
+        }
+        self.loose_packet(buffer)
+    }
+
+    /// Sends a message to all neighbours: once on each interface, and to each that does not hear that.
+    fn tell_neighbours(&mut self, message: &[u8]) {
+        let sequence = Some(self.frame_counter.count_announcement() as u8);
+        let frame = overlay::Frame {
+            source: None,
+            route: Route::Neighbours,
+            protection: Some(Protection::Clear),
+            ack_soon: false,
+            legacy_type: None,
+            sequence,
+            payload: message,
+        };
+        for interface in self.audible(|_| true) {
+            let mut packet = self.broadcast_header(interface);
+            frame.emit(Encapsulation::Multiple, &mut packet);
+            self.push_loose(Loose { transmit: Transmit { interface, to: Destination::Broadcast }, packet });
+            let tick = self.config.tick;
+            if let Some(interface) = self.interfaces.get_mut(usize::from(interface.0)) {
+                interface.tick_at = self.now + tick;
+            }
+        }
+        let Self { now, ref config, ref mut neighbours, ref interfaces, .. } = *self;
+        for neighbour in neighbours.values_mut().filter(|it| it.is_up(now)) {
+            if neighbour.hears_broadcasts(now, config.expiry, interfaces).is_none() {
+                neighbour.outbox.push(Frame {
+                    source: None,
+                    destination: neighbour.sid,
+                    hops: Hops::DEFAULT,
+                    flood: None,
+                    protection: Protection::Clear,
+                    payload: message.to_vec(),
+                    queued: now,
+                    once: true,
+                    number: None,
+                    _place: None,
+                });
+            }
+        }
+    }
+}
