@@ -315,19 +315,24 @@ impl Routing {
             }
         }
         while let Some(Reverse((total, hops, _, next_hop, to, transmitter, version, loss))) = heap.pop() {
-            if to == Index::OWN || ways[to.place()].is_some() {
+            if to == Index::OWN {
                 continue;
             }
-            ways[to.place()] =
-                Some(Way { next_hop, last: Link { transmitter, version, loss }, hops, loss: total });
+            let way = Way { next_hop, last: Link { transmitter, version, loss }, hops, loss: total };
+            let best = ways[to.place()].get_or_insert(way);
+            // What is behind is reached along the tree of any neighbour that leads here as well as the best. Were it only
+            // the one, nobody would lead to a node that each of them reaches through another one.
+            if (best.loss, best.hops) != (total, hops) {
+                continue;
+            }
             let Some(tree) = self.trees.get(&next_hop).filter(|_| hops < MAX_HOPS) else { continue };
             let first = tree.edges.partition_point(|(transmitter, _)| *transmitter < to);
             for &(_, receiver) in tree.edges[first..].iter().take_while(|(transmitter, _)| *transmitter == to)
             {
                 let Some(Some(record)) = tree.records.get(receiver.place()) else { continue };
-                if ways[receiver.place()].is_none() {
-                    let loss = total.saturating_add(weight(record.link.loss));
-                    heap.push(candidate(receiver, Way { next_hop, last: record.link, hops: hops + 1, loss }));
+                let (loss, hops) = (total.saturating_add(weight(record.link.loss)), hops + 1);
+                if ways[receiver.place()].is_none_or(|best| (loss, hops) == (best.loss, best.hops)) {
+                    heap.push(candidate(receiver, Way { next_hop, last: record.link, hops, loss }));
                 }
             }
         }

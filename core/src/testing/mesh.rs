@@ -2,7 +2,8 @@
 
 use super::network::{Network, Receiver, Station};
 use super::stack::{address, receiver};
-use crate::{Datagram, Identity, Instant, InterfaceConfig, InterfaceId, Node, NodeConfig, NodeEvent};
+use super::{Link, Topology};
+use crate::{Datagram, Identity, Instant, InterfaceConfig, InterfaceId, Node, NodeConfig, NodeEvent, Sid};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -23,6 +24,8 @@ pub struct NodeStation {
     pub datagrams: Vec<Datagram>,
     /// What it reported.
     pub events: Vec<NodeEvent>,
+    /// Packets that it has sent, and their bytes.
+    pub sent: [u64; 2],
 }
 
 impl Mesh {
@@ -31,7 +34,24 @@ impl Mesh {
         let index = self.stations.len();
         let node = self.make(index, config, broadcast);
         let (datagrams, events) = (Vec::new(), Vec::new());
-        self.place(NodeStation { node, address: address(index), datagrams, events })
+        self.place(NodeStation { node, address: address(index), datagrams, events, sent: [0; 2] })
+    }
+
+    /// Nodes that find each other by broadcast, linked like this.
+    #[must_use]
+    pub fn of(seed: u64, topology: &Topology, shape: impl Fn(Link) -> Link) -> Self {
+        let mut mesh = Self::new(seed);
+        (0..topology.size).for_each(|_| _ = mesh.add(NodeConfig::default(), true));
+        topology.join(&mut mesh, shape);
+        mesh
+    }
+
+    /// How many pairs of nodes there are of which the first has a way to the second.
+    #[must_use]
+    pub fn acquainted(&self) -> usize {
+        let sids: Vec<Sid> = self.stations.iter().map(|station| station.node.sid()).collect();
+        let knows = |station: &NodeStation| sids.iter().filter(|sid| station.node.is_reachable(sid)).count();
+        self.stations.iter().map(knows).sum()
     }
 
     /// Starts the station's node anew: the same identity, nothing remembered. What it had received stays.
@@ -70,6 +90,7 @@ impl Station for NodeStation {
 
     fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Receiver> {
         let to = self.node.poll_transmit(now, buffer)?.to;
+        self.sent = [self.sent[0] + 1, self.sent[1] + buffer.len() as u64];
         assert!(buffer.len() <= 1200, "a packet of {} bytes", buffer.len());
         Some(receiver(to))
     }

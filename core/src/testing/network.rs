@@ -12,7 +12,7 @@ use core::time::Duration;
 const MAX_ROUNDS: usize = 100_000;
 /// Stations that are looked at in each step although nothing happens to them, one after the other: they must have
 /// nothing to say.
-const WATCHED: usize = 4;
+const WATCHED: usize = 2;
 
 /// Whom a packet goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,7 +219,7 @@ impl<S: Station> Network<S> {
         }
     }
 
-    /// Takes all that those stations have to give to which something happened, and that a few others have, which
+    /// Takes all that those stations have to give to which something happened, and that some others have, which
     /// must be nothing.
     fn settle(&mut self) {
         for _ in 0..WATCHED.min(self.stations.len()) {
@@ -227,41 +227,44 @@ impl<S: Station> Network<S> {
             self.stations.touch(self.watched);
         }
         while let Some(index) = self.stations.next_touched() {
-            self.drain(index);
-            let station = self.stations.quietly(index);
-            let due = [station.poll_timeout(), station.act_at()].into_iter().flatten().min();
-            self.timers.set(index, due);
+            let due = self.drain(index);
+            let act_at = self.stations.quietly(index).act_at();
+            self.timers.set(index, due.into_iter().chain(act_at).min());
         }
     }
 
-    /// Takes all that a station has to give, until it comes to rest.
-    fn drain(&mut self, index: usize) {
+    /// Takes all that a station has to give, until it comes to rest. Gives when something is due there.
+    fn drain(&mut self, index: usize) -> Option<Instant> {
+        let now = self.now;
+        let is_due = |due: Option<Instant>| due.is_some_and(|at| at <= now);
+        let mut due = self.stations.quietly(index).poll_timeout();
         for _ in 0..MAX_ROUNDS {
-            if self.is_due(index) {
-                self.stations.quietly(index).handle_timeout(self.now);
+            let station = self.stations.quietly(index);
+            if is_due(due) {
+                station.handle_timeout(self.now);
+                due = station.poll_timeout();
             }
             let mut buffer = core::mem::take(&mut self.buffer);
-            let due = self.is_due(index);
-            let station = self.stations.quietly(index);
             let transmit = station.poll_transmit(self.now, &mut buffer);
             let something = station.poll_report() | transmit.is_some();
-            assert!(due || !something, "lost wake-up of station {index} at {:?}: {transmit:?}", self.now);
+            assert!(
+                is_due(due) || !something,
+                "lost wake-up of station {index} at {:?}: {transmit:?}",
+                self.now
+            );
             let acted = station.act(self.now);
+            due = station.poll_timeout();
             if let Some(to) = transmit {
                 self.note(index, to, &buffer);
                 self.send(index, to, &buffer);
             }
             self.buffer = buffer;
             if !something && !acted {
-                assert!(!self.is_due(index), "station {index} spins at {:?}", self.now);
-                return;
+                assert!(!is_due(due), "station {index} spins at {:?}", self.now);
+                return due;
             }
         }
         unreachable!("station {index} does not come to rest at {:?}", self.now);
-    }
-
-    fn is_due(&self, index: usize) -> bool {
-        self.stations[index].poll_timeout().is_some_and(|at| at <= self.now)
     }
 
     fn note(&mut self, from: usize, to: Receiver, packet: &[u8]) {
