@@ -295,6 +295,8 @@ impl Node {
                 };
                 self.handle_datagram(sender, source, protection, broadcast, fingerprint, opened)
             }
+            // Whoever passed it on sent it as it came: again it would be no better.
+            None if source != sender && protection == Protection::Encrypted => Outcome::Done,
             None => Outcome::Unusable,
         };
         self.plaintext = plaintext;
