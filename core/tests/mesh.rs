@@ -19,8 +19,8 @@ fn good(link: Link) -> Link {
 }
 
 /// `count` nodes, of which each hears those that `links` joins it with.
-fn mesh(count: usize, links: &[(usize, usize)]) -> Mesh {
-    let mut mesh = Mesh::new(seed(1));
+fn mesh(seed: u64, count: usize, links: &[(usize, usize)]) -> Mesh {
+    let mut mesh = Mesh::new(seed);
     for _ in 0..count {
         mesh.add(NodeConfig::default(), true);
     }
@@ -41,7 +41,7 @@ fn send(mesh: &mut Mesh, from: usize, to: usize, payload: &[u8]) {
 
 #[test]
 fn neighbours_and_routes_tell_what_a_node_knows() {
-    let mut mesh = mesh(2, &[(0, 1)]);
+    let mut mesh = mesh(seed(1), 2, &[(0, 1)]);
     mesh.run(ms(100));
     for _ in 0..20 {
         send(&mut mesh, 0, 1, b"hello");
@@ -69,7 +69,7 @@ fn neighbours_and_routes_tell_what_a_node_knows() {
 
 fn line(count: usize) -> Mesh {
     let links: Vec<_> = (1..count).map(|b| (b - 1, b)).collect();
-    mesh(count, &links)
+    mesh(seed(2), count, &links)
 }
 
 /// The way from one node to another: hops, and the index of the node that is next.
@@ -98,4 +98,87 @@ fn the_ends_of_a_line_talk_through_the_nodes_between() {
     let stats = mesh.stations.iter().map(|it| it.node.stats());
     assert_eq!(stats.clone().map(|it| it.frames_relayed).sum::<u64>(), 3 + 3 + 1);
     assert_eq!(stats.map(|it| it.frames_undeliverable + it.retransmissions).sum::<u64>(), 0);
+}
+
+/// Hops from `from` to each node over links that work.
+fn distances(count: usize, links: &[(usize, usize)], from: usize) -> Vec<Option<u8>> {
+    let mut distances = vec![None; count];
+    distances[from] = Some(0);
+    for hops in 0..count as u8 {
+        for &(a, b) in links.iter().flat_map(|&(a, b)| [(a, b), (b, a)]).collect::<Vec<_>>().iter() {
+            if distances[a] == Some(hops) && distances[b].is_none() {
+                distances[b] = Some(hops + 1);
+            }
+        }
+    }
+    distances
+}
+
+/// Whether each node reaches all others that there is a way to, on a shortest one, and no more.
+fn has_converged(mesh: &Mesh, links: &[(usize, usize)]) -> bool {
+    let count = mesh.stations.len();
+    (0..count).all(|from| {
+        let known: Vec<_> = (0..count).map(|to| route(mesh, from, to).map(|(hops, _)| hops)).collect();
+        let mut expected = distances(count, links, from);
+        expected[from] = None;
+        known == expected
+    })
+}
+
+/// Sends from each node to each other that there is a way to: all arrives, once, and on no detour.
+fn assert_all_talk(mesh: &mut Mesh, links: &[(usize, usize)]) {
+    let count = mesh.stations.len();
+    let relayed = |mesh: &Mesh| mesh.stations.iter().map(|it| it.node.stats().frames_relayed).sum::<u64>();
+    let before = relayed(mesh);
+    let mut expected = 0;
+    for from in 0..count {
+        let distances = distances(count, links, from);
+        for (to, hops) in distances.iter().enumerate().filter(|(to, _)| *to != from) {
+            let Some(hops) = hops else { continue };
+            expected += u64::from(hops - 1);
+            send(mesh, from, to, &[from as u8, to as u8]);
+        }
+        mesh.run(ms(60));
+    }
+    mesh.run(ms(300));
+    for to in 0..count {
+        let distances = distances(count, links, to);
+        let senders = (0..count).filter(|from| *from != to && distances[*from].is_some());
+        let expected: Vec<Vec<u8>> = senders.map(|from| vec![from as u8, to as u8]).collect();
+        let mut received = received(mesh, to);
+        received.sort();
+        assert_eq!(received, expected, "to {to} in {links:?}");
+    }
+    assert_eq!(relayed(mesh) - before, expected, "in {links:?}");
+}
+
+#[test]
+fn random_meshes_converge_to_the_shortest_ways_whatever_changes() {
+    let first = seed(3);
+    let mut slowest = [Duration::ZERO; 2];
+    for round in 0..12 {
+        let mut random =
+            msp_core::Rng::new(core::array::from_fn(|byte| ((first + round) >> (byte % 8 * 8)) as u8));
+        let count = 3 + random.below(7) as usize;
+        let pairs: Vec<_> = (0..count).flat_map(|b| (0..b).map(move |a| (a, b))).collect();
+        let mut mesh = mesh(first + round, count, &pairs);
+        for change in 0..4 {
+            let density = 20 + random.below(50);
+            let links: Vec<_> = pairs.iter().copied().filter(|_| random.below(100) < density).collect();
+            for &(a, b) in &pairs {
+                let cut = !links.contains(&(a, b));
+                mesh.link(a, b).set_blackout(cut);
+                mesh.link(b, a).set_blackout(cut);
+            }
+            let start = mesh.now;
+            let limit = if change == 0 { ms(1500) } else { ms(4500) };
+            let converged = mesh.run_until(limit, |mesh| has_converged(mesh, &links));
+            assert!(converged, "seed {first} round {round} change {change}: {links:?}");
+            let slow = &mut slowest[usize::from(change > 0)];
+            *slow = (*slow).max(mesh.now - start);
+            mesh.run(ms(50));
+            assert_all_talk(&mut mesh, &links);
+        }
+    }
+    println!("slowest at first {:?}, after a change {:?}", slowest[0], slowest[1]);
 }

@@ -1,5 +1,6 @@
 //! Which sequence numbers were received.
 
+use super::loss::missing;
 use crate::Instant;
 use crate::wire::linkstate::Ack;
 use core::time::Duration;
@@ -22,6 +23,8 @@ pub(super) struct History {
     newest: u8,
     /// Bit `k`: the number `newest - k` was received. 0: none was.
     received: u64,
+    /// How many numbers before the newest can have been received.
+    span: u8,
     /// The last number, if it was so far off, and when it came.
     astray: Option<(u8, Instant)>,
     /// When a number was new last.
@@ -43,9 +46,10 @@ impl History {
         let astray = self.astray.take();
         let mut skipped = 0;
         if self.received == 0 || restarted {
-            (self.newest, self.received) = (sequence, 1);
+            (self.newest, self.received, self.span) = (sequence, 1, 0);
         } else if behind < 64 {
             self.received |= 1 << behind;
+            self.span = self.span.max(behind);
         } else if behind < 128 {
             let earlier = astray.filter(|(_, at)| *at < now);
             let ahead = earlier.map_or(0, |(astray, _)| sequence.wrapping_sub(astray));
@@ -53,12 +57,13 @@ impl History {
                 self.astray = Some((sequence, now));
                 return 0;
             }
-            (self.newest, self.received) = (sequence, 1 | 1 << ahead);
+            (self.newest, self.received, self.span) = (sequence, 1 | 1 << ahead, ahead);
         } else {
             let ahead = behind.wrapping_neg();
             skipped = ahead - 1;
             self.received = self.received.checked_shl(ahead.into()).unwrap_or(0) | 1;
             self.newest = sequence;
+            self.span = self.span.saturating_add(ahead).min(64);
         }
         self.accepted = self.accepted.max(now);
         skipped
@@ -72,6 +77,11 @@ impl History {
     /// What to acknowledge, `None` if nothing was received.
     pub(super) fn ack(&self) -> Option<Ack> {
         (self.received != 0).then_some(Ack { sequence: self.newest, mask: (self.received >> 1) as u32 })
+    }
+
+    /// How many of the last 15 before the newest are missing, those that came before the first one not counted.
+    pub(super) fn missing(&self) -> Option<u8> {
+        self.ack().map(|ack| missing(ack, self.span))
     }
 
     fn is_stale(&self, now: Instant) -> bool {
@@ -139,6 +149,16 @@ mod tests {
         let later = NOW + STALE + Duration::from_micros(1);
         let skipped = [101, 227, 228, 229, 99].map(|sequence| history(&[100]).record(later, sequence));
         assert_eq!(skipped, [0, 126, 127, 0, 0]);
+    }
+
+    #[test]
+    fn what_is_missing_counts_from_the_first() {
+        let missing = |sequences: &[u8]| history(sequences).missing();
+        assert_eq!(missing(&[]), None);
+        assert_eq!(missing(&[7]), Some(0));
+        assert_eq!(missing(&[7, 8, 10]), Some(1));
+        assert_eq!(missing(&[7, 100]), Some(15));
+        assert_eq!(missing(&[7, 6, 5, 3]), Some(1), "late ones, too");
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(super) fn emit(
         interface: Some(report.peer_interface),
         broadcast: report.transport == Transport::Broadcast,
         unicast: report.transport == Transport::Unicast,
+        drop_rate: report.missed,
         ..Repr::new(Address::Sender, Some(written))
     };
     if report.acks.is_empty() {
@@ -102,7 +103,13 @@ impl Node {
         }
         let Some(neighbour) = self.neighbours.get_mut(&sid) else { return };
         let expiry = self.config.expiry;
-        let news = neighbour.confirm(self.now, expiry, (id, transport), &mut interface.number, record.ack);
+        let news = neighbour.confirm(
+            self.now,
+            expiry,
+            (id, transport),
+            &mut interface.number,
+            (record.ack, record.drop_rate),
+        );
         if neighbour.certain {
             let newcomer = self.routing.set_link(self.now, sid, neighbour.loss_to());
             if newcomer {

@@ -24,6 +24,7 @@ mod identity;
 mod keyring;
 mod keys;
 mod linkstate;
+mod loss;
 mod neighbour;
 mod node;
 mod outbox;

@@ -2,6 +2,7 @@
 
 use super::history::History;
 use super::keys::Quota;
+use super::loss::{Loss, missing, significant};
 use super::node::Interface;
 use super::outbox::{Outbox, PacketNumber};
 use super::{InterfaceId, NodeConfig, Transport};
@@ -96,8 +97,7 @@ struct Outbound {
     interface: InterfaceId,
     transport: Transport,
     until: Instant,
-    /// The loss that it reported.
-    loss: u8,
+    loss: Loss,
 }
 
 /// How the neighbour is heard best, which is what it is told.
@@ -107,6 +107,8 @@ pub(super) struct Report {
     pub(super) transport: Transport,
     /// Acknowledgments, the newest last.
     pub(super) acks: SmallVec<[Ack; MAX_OLDER_ACKS + 1]>,
+    /// How many packets are missing, if the acknowledgment makes it seem more.
+    pub(super) missed: Option<u8>,
 }
 
 /// Which link-state records are due.
@@ -293,13 +295,15 @@ impl Neighbour {
         expiry: Duration,
         (interface, transport): (InterfaceId, Transport),
         broadcast_number: &mut Option<u64>,
-        ack: Option<Ack>,
+        (ack, missed): (Option<Ack>, Option<u8>),
     ) -> bool {
         if transport == Transport::Unicast && self.address(interface).is_none() {
             return false;
         }
         let news = !self.is_up(now);
-        let loss = ack.map_or(0, loss);
+        let same = |it: &Outbound| !news && (it.interface, it.transport) == (interface, transport);
+        let mut loss = self.outbound.filter(same).map_or_else(|| Loss::new(now), |it| it.loss);
+        loss.report(now, ack, missed);
         self.outbound = Some(Outbound { interface, transport, until: now + expiry, loss });
         self.standing = self.standing.max(Standing::Confirmed);
         self.outbox.set_confirmed(true);
@@ -323,7 +327,7 @@ impl Neighbour {
 
     /// Of 15 packets to it, how many it missed, if it said so.
     pub(super) fn loss_to(&self) -> Option<u8> {
-        self.outbound.map(|outbound| outbound.loss)
+        self.outbound.map(|outbound| outbound.loss.value())
     }
 
     /// Of 15 packets from it, how many were missed on the link that it is told of.
@@ -335,7 +339,7 @@ impl Neighbour {
             Transport::Unicast => &link.unicast,
             Transport::Broadcast => &link.broadcast,
         };
-        inbound.history.ack().map(loss)
+        inbound.history.missing().map(significant)
     }
 
     /// It was up and no longer is. To be asked once.
@@ -473,7 +477,9 @@ impl Neighbour {
         let inbound = link.inbound(transport);
         (inbound.unreported, inbound.uncovered) = (0, 0);
         acks.extend(inbound.history.ack());
-        Some(Report { peer_interface, transport, acks })
+        let missed = inbound.history.missing();
+        let seem = acks.last().map(|ack| missing(*ack, 15));
+        Some(Report { peer_interface, transport, acks, missed: missed.filter(|_| missed != seem) })
     }
 
     /// It asked who we are: it is told at once, and with every packet for a while.
@@ -509,12 +515,6 @@ impl Neighbour {
         let deadlines = [explain, self.ack_at, self.whole_at(), self.outbox.deadline()];
         deadlines.into_iter().flatten().fold(self.expire_at(expiry), Instant::min)
     }
-}
-
-/// How many of 15 packets before the newest are missing; few are none (`spec/50` section 3).
-const fn loss(ack: Ack) -> u8 {
-    let missing = 15 - (ack.mask & 0x7fff).count_ones() as u8;
-    if missing <= 3 { 0 } else { missing }
 }
 
 /// The header of a packet that came, as far as a neighbour is concerned.

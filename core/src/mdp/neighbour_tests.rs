@@ -39,7 +39,7 @@ fn accept(neighbour: &mut Neighbour, now: u64, packet: Arrival, delay: Option<u6
 
 /// The neighbour reports that it hears us.
 fn confirm(neighbour: &mut Neighbour, now: u64, transport: Transport) -> bool {
-    neighbour.confirm(at(now), EXPIRY, (InterfaceId(0), transport), &mut None, None)
+    neighbour.confirm(at(now), EXPIRY, (InterfaceId(0), transport), &mut None, (None, None))
 }
 
 /// It is heard by unicast, was told so at time 0, and hears us.
@@ -196,8 +196,8 @@ fn numbers_begin_after_what_the_neighbour_has_seen() {
         let (mut neighbour, mut broadcasts) = (neighbour(), None);
         hear(&mut neighbour, 0, arrival(Unicast));
         let ack = ack.map(|sequence| Ack { sequence, mask: 0 });
-        neighbour.confirm(at(0), EXPIRY, (InterfaceId(0), transport), &mut broadcasts, ack);
-        neighbour.confirm(at(1), EXPIRY, (InterfaceId(0), transport), &mut broadcasts, None);
+        neighbour.confirm(at(0), EXPIRY, (InterfaceId(0), transport), &mut broadcasts, (ack, None));
+        neighbour.confirm(at(1), EXPIRY, (InterfaceId(0), transport), &mut broadcasts, (None, None));
         [neighbour.count_unicast(), neighbour.count_unicast(), broadcasts]
     };
     assert_eq!(first(Unicast, Some(77)), [Some(256 + 78), Some(256 + 79), None]);

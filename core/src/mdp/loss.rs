@@ -1,0 +1,95 @@
+//! How much a link to a neighbour loses, as the neighbour reports it (`spec/50` section 3).
+
+use crate::Instant;
+use crate::wire::linkstate::Ack;
+use core::time::Duration;
+
+/// Losses of that many packets in 15 count as none.
+const IGNORED: u8 = 3;
+/// A report that is not further from what was believed changes nothing, since everyone would be told of it.
+const SPREAD: u8 = 3;
+/// Nor does one that comes sooner after the last change.
+const PAUSE: Duration = Duration::from_secs(1);
+/// An acknowledgment covers 15 packets, which even ticks are by then; before that, what was never sent is missing.
+const NEW: Duration = Duration::from_secs(10);
+
+/// Of 15 packets, how many count as lost.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Loss {
+    value: u8,
+    since: Instant,
+    changed: Option<Instant>,
+}
+
+impl Loss {
+    /// Of a link that is there from now on.
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { value: 0, since: now, changed: None }
+    }
+
+    pub(super) const fn value(&self) -> u8 {
+        self.value
+    }
+
+    /// The neighbour acknowledges packets, and may say itself how many it missed.
+    pub(super) fn report(&mut self, now: Instant, ack: Option<Ack>, missed: Option<u8>) {
+        let counted = || ack.filter(|_| now - self.since >= NEW).map_or(0, |ack| missing(ack, 15));
+        let value = significant(missed.unwrap_or_else(counted).min(15));
+        let settled = self.changed.is_none_or(|changed| now - changed >= PAUSE);
+        if settled && self.value.abs_diff(value) >= SPREAD {
+            (self.value, self.changed) = (value, Some(now));
+        }
+    }
+}
+
+/// How many of the `window` packets before the newest are missing, of 15 at most.
+pub(super) fn missing(ack: Ack, window: u8) -> u8 {
+    let window = window.min(15);
+    window - (ack.mask & ((1 << window) - 1)).count_ones() as u8
+}
+
+/// What counts.
+pub(super) const fn significant(missing: u8) -> u8 {
+    if missing <= IGNORED { 0 } else { missing }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACK: Ack = Ack { sequence: 9, mask: 0b110 };
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    #[test]
+    fn what_is_missing_is_counted_in_the_window() {
+        let counts = [0, 1, 2, 3, 6, 15, 40].map(|window| missing(ACK, window));
+        assert_eq!(counts, [0, 1, 1, 1, 4, 13, 13]);
+        assert_eq!([0, 3, 4, 15].map(significant), [0, 0, 4, 15]);
+    }
+
+    #[test]
+    fn a_new_link_loses_nothing_unless_the_neighbour_says_so() {
+        let mut loss = Loss::new(at(0));
+        loss.report(at(9_999), Some(ACK), None);
+        assert_eq!(loss.value(), 0);
+        loss.report(at(10_000), Some(ACK), None);
+        assert_eq!(loss.value(), 13);
+        let mut loss = Loss::new(at(0));
+        loss.report(at(1), Some(ACK), Some(32));
+        assert_eq!(loss.value(), 15);
+    }
+
+    #[test]
+    fn small_and_quick_changes_are_none() {
+        let mut loss = Loss::new(at(0));
+        let values =
+            [(0, 6), (999, 12), (1000, 8), (1000, 9), (1999, 0), (2000, 3)].map(|(millis, missed)| {
+                loss.report(at(millis), None, Some(missed));
+                loss.value()
+            });
+        assert_eq!(values, [6, 6, 6, 9, 9, 0]);
+    }
+}
