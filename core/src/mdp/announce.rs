@@ -1,17 +1,18 @@
 //! Telling neighbours which nodes this one reaches, and how (`spec/50` section 4).
 //!
-//! What has changed is told after 5 ms, and once more soon, since broadcasts get lost; all else every 5 s. A node that is
+//! What has changed is told after 5 ms, and twice more soon, since broadcasts get lost; all else every 5 s. A node that is
 //! reached no longer is told of until nobody can remember it, and then forgotten.
 
 use super::node::{Destination, Loose, Node, Transmit};
 use super::outbox::Frame;
+use super::relay::MANY;
 use super::routing::{Index, Link, Routing, Way};
 use super::transmit::PREFIX_LEN;
 use crate::wire::address::Context;
 use crate::wire::linkstate::Repr;
 use crate::wire::mdp::{self, Protection};
 use crate::wire::overlay::{self, Encapsulation, Hops, Route};
-use crate::{Instant, Port};
+use crate::{Instant, Port, Sid};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -19,6 +20,8 @@ use core::time::Duration;
 const PROMPT: Duration = Duration::from_millis(5);
 /// A change is told again after this long.
 const AGAIN: Duration = Duration::from_millis(300);
+/// So often.
+const REPEATS: u8 = 2;
 /// Everything is told again after this long.
 const REFRESH: Duration = Duration::from_secs(5);
 /// Everything is told to newcomers at most this often.
@@ -76,8 +79,17 @@ impl Routing {
         self.told_all = Some(at);
         for entry in self.entries.iter_mut().flatten().filter(|entry| entry.way.is_some()) {
             entry.telling.hasten(at);
-            entry.telling.whole = true;
+            (entry.telling.whole, entry.telling.again) = (true, REPEATS);
         }
+        self.tell_at = Some(self.tell_at.map_or(at, |due| due.min(at)));
+    }
+
+    /// Tells of this node again: somebody does not know whom our records mean.
+    pub(super) fn retell(&mut self, now: Instant, sid: &Sid) {
+        let at = now + PROMPT;
+        let Some(entry) = self.entry_of(sid).filter(|entry| !entry.telling.is_over()) else { return };
+        entry.telling.hasten(at);
+        entry.telling.whole = true;
         self.tell_at = Some(self.tell_at.map_or(at, |due| due.min(at)));
     }
 
@@ -96,7 +108,7 @@ impl Routing {
             return;
         }
         telling.whole |= old.is_none();
-        telling.again = if entry.way.is_some() { 1 } else { FAREWELLS - 1 };
+        telling.again = if entry.way.is_some() { REPEATS } else { FAREWELLS - 1 };
         let at = now + PROMPT;
         telling.hasten(at);
         self.tell_at = Some(self.tell_at.map_or(at, |due| due.min(at)));
@@ -107,13 +119,15 @@ impl Routing {
         self.tell_at.map(|at| at.max(self.quiet_until))
     }
 
-    /// Appends the records that are due until `horizon`, as many as fit into one message. `false`: there are none.
-    pub(super) fn announce(&mut self, now: Instant, horizon: Instant, buffer: &mut Vec<u8>) -> bool {
+    /// Appends the records that are due until `horizon`, as many as fit into one message. Gives whether
+    /// something among them is told for the first time; `None`: there are none.
+    pub(super) fn announce(&mut self, now: Instant, horizon: Instant, buffer: &mut Vec<u8>) -> Option<bool> {
         let start = buffer.len();
         let mut context = Context::new(self.own);
         let count = self.entries.len();
-        for _ in 1..count {
-            self.cursor %= count.max(1);
+        let mut news = false;
+        for _ in 0..count {
+            self.cursor %= count;
             let place = self.cursor;
             let sid_of = |index: Index| self.entry(index).map(|entry| entry.sid);
             let Some(Some(entry)) = self.entries.get(place) else {
@@ -143,25 +157,23 @@ impl Routing {
             }
             record.emit(buffer);
             context = next;
+            news |= telling.again == if entry.way.is_some() { REPEATS } else { FAREWELLS - 1 };
             self.told(now, place);
             self.cursor += 1;
         }
         self.quiet_until = now + PROMPT;
         self.tell_at = self.entries.iter().flatten().filter_map(|entry| entry.telling.due).min();
-        buffer.len() > start
+        (buffer.len() > start).then_some(news)
     }
 
     /// The node in this place was told of.
     fn told(&mut self, now: Instant, place: usize) {
         let Some(Some(entry)) = self.entries.get_mut(place) else { return };
         let telling = &mut entry.telling;
-        telling.whole = false;
+        telling.whole &= telling.again > 0;
         let is_reached = entry.way.is_some();
-        let pause = if telling.again == 0 || (!is_reached && telling.again < FAREWELLS - 1) {
-            REFRESH
-        } else {
-            AGAIN
-        };
+        let soon = if is_reached { 1 } else { FAREWELLS - REPEATS };
+        let pause = if telling.again < soon { REFRESH } else { AGAIN };
         let over = !is_reached && telling.again == 0;
         telling.again = telling.again.saturating_sub(1);
         telling.due = (!over).then_some(now + pause);
@@ -181,14 +193,15 @@ impl Node {
         let mut message = Vec::new();
         let port = Port::LINK_STATE;
         mdp::Repr { destination: port, source: port, payload: &[] }.emit(&mut message);
-        if self.routing.announce(now, horizon, &mut message) {
-            self.tell_neighbours(&message);
+        if let Some(news) = self.routing.announce(now, horizon, &mut message) {
+            self.tell_neighbours(&message, news);
         }
         self.loose_packet(buffer)
     }
 
-    /// Sends a message to all neighbours: once on each interface, and to each that does not hear that.
-    fn tell_neighbours(&mut self, message: &[u8]) {
+    /// Sends a message to all neighbours: once on each interface, and to each that does not hear that. With `news`, a
+    /// few are each told so that losses are repaired.
+    fn tell_neighbours(&mut self, message: &[u8], news: bool) {
         let sequence = Some(self.frame_counter.count_announcement() as u8);
         let frame = overlay::Frame {
             source: None,
@@ -199,7 +212,8 @@ impl Node {
             sequence,
             payload: message,
         };
-        for interface in self.audible(|_| true) {
+        let told = self.audible(|_| true, if news { MANY } else { 1 });
+        for &interface in &told {
             let mut packet = self.broadcast_header(interface);
             frame.emit(Encapsulation::Multiple, &mut packet);
             self.push_loose(Loose { transmit: Transmit { interface, to: Destination::Broadcast }, packet });
@@ -208,9 +222,12 @@ impl Node {
                 interface.tick_at = self.now + tick;
             }
         }
-        let Self { now, ref config, ref mut neighbours, ref interfaces, .. } = *self;
+        let Self { now, ref config, ref mut neighbours, ref interfaces, ref places, .. } = *self;
         for neighbour in neighbours.values_mut().filter(|it| it.is_up(now)) {
-            if neighbour.hears_broadcasts(now, config.expiry, interfaces).is_none() {
+            let heard_on = neighbour.hears_broadcasts(now, config.expiry, interfaces);
+            let hears = heard_on.is_some_and(|interface| told.contains(&interface));
+            if !hears && neighbour.outbox.unsent() < config.send_queue {
+                let place = if news { places.take() } else { None };
                 neighbour.outbox.push(Frame {
                     source: None,
                     destination: neighbour.sid,
@@ -219,9 +236,9 @@ impl Node {
                     protection: Protection::Clear,
                     payload: message.to_vec(),
                     queued: now,
-                    once: true,
+                    once: place.is_none(),
                     number: None,
-                    _place: None,
+                    _place: place,
                 });
             }
         }

@@ -44,7 +44,7 @@ pub struct NodeConfig {
     pub max_subscribers: usize,
     /// Whether to pass on what others send to each other, and to tell them that it can; true by default.
     pub relay: bool,
-    /// Frames of others that are kept at a time, in order to be passed on; 512 by default.
+    /// Frames of others, and news of routes, that are kept at a time in order to be passed on; 512 by default.
     pub relay_queue: usize,
     /// Datagrams that wait for one neighbour; 64 by default.
     pub send_queue: usize,

@@ -85,6 +85,13 @@ impl Nonces {
         nonce
     }
 
+    /// A number that no other node gives, as far as chance goes, and this one never again.
+    pub(super) fn number(&mut self) -> [u8; 8] {
+        let counter = self.counter.to_le_bytes();
+        self.counter += 1;
+        core::array::from_fn(|byte| self.prefix[byte] ^ counter[byte])
+    }
+
     /// Whether `frame` was sealed with one of these nonces: then it was sent from here, and whoever sends it back
     /// wants it to be taken for an answer. Both ends share one key, so it would open.
     #[must_use]

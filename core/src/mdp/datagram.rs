@@ -58,7 +58,7 @@ pub enum SendDatagramError {
     /// The payload is empty, which is never sent: it aborts the reference daemon (`spec/80` section 4).
     Empty,
     /// No datagram can go to this destination: it is port 0, a SID that no identity has, or this node itself, which
-    /// a daemon's client can send to. A daemon's client can send to everyone, but nothing encrypted.
+    /// a daemon's client can send to. Nothing encrypted can go to everyone.
     InvalidDestination,
 }
 

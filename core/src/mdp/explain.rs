@@ -151,6 +151,7 @@ impl Node {
                     let room = MAX_EXPLAIN.saturating_sub(taken) / (1 + Sid::LEN);
                     for sid in matches.into_iter().take(MAX_MATCHES.min(room)) {
                         Address::Whole(sid).emit(&mut answers);
+                        self.routing.retell(self.now, &sid);
                     }
                 }
                 Address::Whole(sid) => self.learn(sid),

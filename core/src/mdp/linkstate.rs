@@ -23,7 +23,7 @@ pub(super) fn emit(
     written: Address<'_>,
     announcement: Announcement,
     report: &Report,
-    uses: &Use,
+    uses: Option<&Use>,
     buffer: &mut Vec<u8>,
 ) {
     let hears = Repr {
@@ -39,7 +39,7 @@ pub(super) fn emit(
     for ack in &report.acks {
         Repr { ack: Some(*ack), ..hears }.emit(buffer);
     }
-    if announcement == Announcement::Whole {
+    if let Some(uses) = uses.filter(|_| announcement == Announcement::Whole) {
         // "I use this link": makes the neighbour acknowledge promptly, and pass no broadcasts on for us.
         let previous = uses.detour.map_or(Address::Sender, Address::Whole);
         Repr { drop_rate: Some(0), ..Repr::new(written, Some(previous)) }.emit(buffer);

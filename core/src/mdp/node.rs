@@ -319,6 +319,10 @@ impl Node {
         }
     }
 
+    pub(super) fn loose_has_room(&self) -> bool {
+        self.loose.len() < MAX_LOOSE / 2
+    }
+
     pub(super) fn push_loose(&mut self, loose: Loose) {
         if self.loose.len() < MAX_LOOSE {
             self.loose.push_back(loose);

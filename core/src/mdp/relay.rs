@@ -13,6 +13,8 @@ use crate::wire::overlay::{self, Encapsulation, FORBIDDEN_PAYLOAD_LEN, Hops, Rou
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+/// So many neighbours on an interface get together what fewer get each.
+pub(super) const MANY: usize = 3;
 /// Broadcasts that are remembered, as the reference daemon does (`spec/30` section 6).
 const MAX_FLOODS: usize = 1024;
 
@@ -56,7 +58,7 @@ impl Places {
         Self { taken: Arc::new(()), limit }
     }
 
-    fn take(&self) -> Option<Place> {
+    pub(super) fn take(&self) -> Option<Place> {
         let free = Arc::strong_count(&self.taken) <= self.limit;
         free.then(|| Place { _taken: Arc::clone(&self.taken) })
     }
@@ -128,7 +130,8 @@ impl Node {
         self.flood(Some(sender), Some(source), (id, hops), protection, frame.payload);
     }
 
-    /// Hands a broadcast to all neighbours but `sender`: once on each interface, and to each that does not hear that.
+    /// Hands a broadcast to all neighbours but `sender`: once for many on an interface, else to each, so that losses
+    /// are repaired.
     pub(super) fn flood(
         &mut self,
         sender: Option<Sid>,
@@ -147,7 +150,8 @@ impl Node {
             payload,
         };
         let is_meant = |sid: &Sid| Some(*sid) != sender && Some(*sid) != source;
-        for interface in self.audible(is_meant) {
+        let crowded: Vec<InterfaceId> = self.audible(is_meant, MANY);
+        for &interface in &crowded {
             let sequence = Some(self.frame_counter.count() as u8);
             let mut packet = self.broadcast_header(interface);
             overlay::Frame { sequence, ..frame }.emit(Encapsulation::Multiple, &mut packet);
@@ -160,9 +164,9 @@ impl Node {
         }
         let Self { now, ref config, ref mut neighbours, ref interfaces, ref places, .. } = *self;
         for neighbour in neighbours.values_mut().filter(|it| it.is_up(now) && is_meant(&it.sid)) {
-            if neighbour.hears_broadcasts(now, config.expiry, interfaces).is_some()
-                || neighbour.outbox.unsent() >= config.send_queue
-            {
+            let heard_on = neighbour.hears_broadcasts(now, config.expiry, interfaces);
+            let served = heard_on.is_some_and(|interface| crowded.contains(&interface));
+            if served || neighbour.outbox.unsent() >= config.send_queue {
                 continue;
             }
             let Some(place) = places.take() else { return };
@@ -181,15 +185,17 @@ impl Node {
         }
     }
 
-    /// The interfaces on which a neighbour that is meant hears broadcasts.
-    pub(super) fn audible(&self, is_meant: impl Fn(&Sid) -> bool) -> Vec<InterfaceId> {
+    /// The interfaces on which as many neighbours as that hear broadcasts, of those that are meant.
+    pub(super) fn audible(&self, is_meant: impl Fn(&Sid) -> bool, many: usize) -> Vec<InterfaceId> {
         let meant = self.neighbours.values().filter(|it| is_meant(&it.sid));
         let heard =
             meant.filter_map(|it| it.hears_broadcasts(self.now, self.config.expiry, &self.interfaces));
         let mut audible: Vec<InterfaceId> = heard.collect();
         audible.sort_unstable();
-        audible.dedup();
-        audible
+        let hearers = |id: &InterfaceId| audible.iter().filter(|it| *it == id).count();
+        let mut enough: Vec<InterfaceId> = audible.iter().copied().filter(|id| hearers(id) >= many).collect();
+        enough.dedup();
+        enough
     }
 
     /// A packet for everyone on the interface, without frames yet.

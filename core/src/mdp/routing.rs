@@ -272,6 +272,11 @@ impl Routing {
         self.entries.get(index.place())?.as_ref()
     }
 
+    pub(super) fn entry_of(&mut self, sid: &Sid) -> Option<&mut Entry> {
+        let index = *self.indices.get(sid)?;
+        self.entries.get_mut(index.place())?.as_mut()
+    }
+
     /// Whether it is a neighbour, or one told of it that still is.
     fn is_told_of(&self, index: Index) -> bool {
         let owner = self.entry(index).map(|entry| entry.owner);

@@ -19,7 +19,8 @@ const NEIGHBOUR_HEADERS: usize = 12 + 11;
 pub(super) const SIGNATURE_LEN: usize = 64;
 
 impl Node {
-    /// Sends a datagram from `from` here to `to`. It is encrypted to the destination, signed, or neither.
+    /// Sends a datagram from `from` here to `to`. It is encrypted to the destination, signed, or neither. One to
+    /// [`Sid::BROADCAST`], which is not encrypted, goes to every node.
     ///
     /// Without a way to the destination it waits up to [`NodeConfig::frame_lifetime`](super::NodeConfig::frame_lifetime) for one. `Ok` means
     /// that it will be sent, not that it arrives.
@@ -66,8 +67,11 @@ impl Node {
             (self.config.mtu - MAX_HEADERS).min(FORBIDDEN_PAYLOAD_LEN - 1) - overhead
         };
         SendDatagramError::check(to, protection, payload, max)?;
-        if to.sid == Sid::BROADCAST || to.sid == self.sid() {
+        if to.sid == self.sid() {
             return Err(SendDatagramError::InvalidDestination);
+        }
+        if to.sid == Sid::BROADCAST {
+            return self.send_to_all(protection, &repr);
         }
         if !self.queue_has_room(next_hop) {
             return Err(if next_hop.is_some() {
@@ -105,7 +109,23 @@ impl Node {
     /// Whether [`Node::send`] to `to` has room. If not, there is after [`Node::poll_transmit`].
     #[must_use]
     pub fn has_room(&self, to: Sid) -> bool {
-        self.queue_has_room(self.next_hop(&to))
+        if to == Sid::BROADCAST { self.loose_has_room() } else { self.queue_has_room(self.next_hop(&to)) }
+    }
+
+    /// Sends a datagram to every node, as far as it goes.
+    fn send_to_all(&mut self, protection: Protection, repr: &mdp::Repr<'_>) -> Result<(), SendDatagramError> {
+        if !self.neighbours.values().any(|neighbour| neighbour.is_up(self.now)) {
+            return Err(SendDatagramError::NoRoute);
+        }
+        if !self.loose_has_room() {
+            return Err(SendDatagramError::WouldBlock);
+        }
+        let payload = self.protect(&Sid::BROADCAST, protection, repr);
+        let payload = payload.ok_or(SendDatagramError::InvalidDestination)?;
+        let id = self.nonces.number();
+        self.flood(None, None, (id, Hops::DEFAULT), protection, &payload);
+        self.stats.datagrams_sent += 1;
+        Ok(())
     }
 
     /// Whether what goes to this neighbour reaches nobody else, in packets with [`NEIGHBOUR_HEADERS`].

@@ -105,8 +105,10 @@ impl Node {
             let way = self.routing.way(&sid).filter(|way| way.hops > 1);
             let detour = way.map(|way| way.last.transmitter);
             let beyond = if up { self.routing.beyond(&sid) } else { None };
-            let uses = linkstate::Use { detour, beyond };
-            linkstate::emit(writer.written(), announcement, &report, &uses, &mut self.message);
+            // Others who hear that would take us for a relay.
+            let overheard = !self.config.relay && (!up || transport == Transport::Broadcast);
+            let uses = (!overheard).then_some(linkstate::Use { detour, beyond });
+            linkstate::emit(writer.written(), announcement, &report, uses.as_ref(), &mut self.message);
             // Before the neighbour hears us it cannot be told that this is for it, only everyone.
             writer.control(!up, None, &self.message);
         }
