@@ -70,6 +70,12 @@ fn curl_fetches_and_posts() {
     let page = noise(1, 2_000_000);
     let listener = Listener::to(web_server(page.clone()));
     let (_connector, address) = listener.forward();
+    assert_curl(address, &page);
+}
+
+/// Fetches the page of a web server, and has it return another one.
+#[track_caller]
+fn assert_curl(address: SocketAddr, page: &[u8]) {
     let directory = Directory::new();
     let posted = noise(2, 1_000_000);
     std::fs::write(directory.join("posted"), &posted).unwrap();
@@ -78,7 +84,7 @@ fn curl_fetches_and_posts() {
     curl.args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--no-keepalive"]);
     let fetched = run("curl", curl.arg(&url));
     fetched.assert_status("curl", 0);
-    assert_same("the page", &fetched.output, &page);
+    assert_same("the page", &fetched.output, page);
     // No `Expect: 100-continue`: the server above does not know it.
     let post = ["--header", "Expect:", "--data-binary"];
     let echoed = run("curl", curl.args(post).arg(format!("@{}", directory.join("posted").display())));
@@ -264,10 +270,16 @@ fn git_clones_and_pushes_over_ssh() {
     if !have(TEST, &["git"]) {
         return;
     }
+    let listener = Listener::to(inetd(ssh.server()));
+    assert_clone_and_push(&ssh, &listener);
+}
+
+/// Clones a repository that is behind a server, with the tunnel as proxy command, and pushes to it.
+#[track_caller]
+fn assert_clone_and_push(ssh: &Ssh, listener: &Listener) {
     let directory = Directory::new();
     let (original, clone) = (directory.join("original"), directory.join("clone"));
     repository(&original);
-    let listener = Listener::to(inetd(ssh.server()));
     let shell = ssh.client_line(&ssh.through_proxy(&listener.connect()));
     let remote = format!("{}:{}", ssh.target(), original.display());
     let mut fetch = git(directory.path());
@@ -283,4 +295,22 @@ fn git_clones_and_pushes_over_ssh() {
     run("git push", &mut push).assert_status("git push", 0);
     run("git", git(&original).args(["checkout", "--quiet", "pushed"])).assert_status("git checkout", 0);
     assert_cloned(&original, &clone);
+}
+
+#[test]
+fn programs_do_not_notice_a_node_on_the_way() {
+    const TEST: &str = "programs_do_not_notice_a_node_on_the_way";
+    if !have(TEST, &["curl", "git"]) {
+        return;
+    }
+    let page = noise(1, 2_000_000);
+    let listener = Listener::behind_a_node(web_server(page.clone()));
+    let (connector, address) = listener.forward();
+    assert_curl(address, &page);
+    drop(connector);
+    let Some(ssh) = Ssh::new(TEST) else { return };
+    let listener = Listener::behind_a_node(inetd(ssh.server()));
+    let (_connector, address) = listener.forward();
+    assert_ssh(&ssh, &ssh.through_port(address));
+    assert_clone_and_push(&ssh, &listener);
 }

@@ -13,32 +13,40 @@ use crate::scratch::Directory;
 pub(crate) struct Listener {
     directory: Directory,
     target: String,
-    _process: Process,
+    /// The option that names the node between this one and its connectors, if there is one.
+    between: Option<String>,
+    _processes: Vec<Process>,
 }
 
 impl Listener {
     /// Starts one and waits until it says how to connect.
     pub(crate) fn to(server: SocketAddr) -> Self {
         let directory = Directory::new();
-        let identity = directory.join("listener");
-        let mut command = msp(&identity, &["listen", &format!("--forward={server}"), "22"]);
-        let process = Process::start("msp listen", &mut command, None);
-        let target = process.error_line("how to connect", |line| {
-            let words = line.split_once("msp connect")?.1;
-            words.split_whitespace().find(|word| word.contains('@')).map(str::to_owned)
-        });
-        Self { directory, target, _process: process }
+        let (process, target) = listen(&directory.join("listener"), &format!("--forward={server}"), None);
+        Self { directory, target, between: None, _processes: vec![process] }
+    }
+
+    /// Starts one that connectors reach through another node only, since they know no other address.
+    pub(crate) fn behind_a_node(server: SocketAddr) -> Self {
+        let directory = Directory::new();
+        let (between, place) = listen(&directory.join("between"), "--forward=1", None);
+        let (_, address) = place.split_once('@').unwrap();
+        let between_option = format!("--peer={address}");
+        let (process, place) =
+            listen(&directory.join("listener"), &format!("--forward={server}"), Some(&between_option));
+        let (sid, _) = place.split_once('@').unwrap();
+        let target = sid.to_owned();
+        Self { directory, target, between: Some(between_option), _processes: vec![between, process] }
     }
 
     /// The command that joins its standard streams to a new connection.
     pub(crate) fn connect(&self) -> Command {
-        msp(&self.directory.join("connector"), &["connect", "-q", &self.target, "22"])
+        self.connector("connector", &["connect", "-q", &self.target, "22"])
     }
 
     /// A connector that accepts TCP connections, and its address.
     pub(crate) fn forward(&self) -> (Process, SocketAddr) {
-        let identity = self.directory.join("forward");
-        let mut command = msp(&identity, &["connect", "--forward=0", &self.target, "22"]);
+        let mut command = self.connector("forward", &["connect", "--forward=0", &self.target, "22"]);
         let process = Process::start("msp connect", &mut command, None);
         let address = process.error_line("where it listens", |line| {
             let mut words = line.split([' ', ',', ';']);
@@ -46,6 +54,23 @@ impl Listener {
         });
         (process, address)
     }
+
+    fn connector(&self, identity: &str, arguments: &[&str]) -> Command {
+        let mut command = msp(&self.directory.join(identity), arguments);
+        command.args(&self.between);
+        command
+    }
+}
+
+/// Starts a listener and waits for the place of which it says that connectors are to name it.
+fn listen(identity: &Path, forward: &str, peer: Option<&str>) -> (Process, String) {
+    let mut command = msp(identity, &["listen", forward, "22"]);
+    let process = Process::start("msp listen", command.args(peer), None);
+    let place = process.error_line("how to connect", |line| {
+        let words = line.split_once("msp connect")?.1;
+        words.split_whitespace().find(|word| word.contains('@')).map(str::to_owned)
+    });
+    (process, place)
 }
 
 /// A node on loopback alone, whatever else runs on this machine.
