@@ -29,6 +29,23 @@ impl<'a> Ours<'a> {
         Self::with(lab, node, directory, vec![identity], options)
     }
 
+    /// With a node that all programs at that place share while it runs.
+    pub(crate) fn shared(lab: &'a Lab, place: u8) -> (Self, Process) {
+        let mut ours = Self::new(lab, place, &[]);
+        ours.options.clear();
+        let node = ours.share();
+        (ours, node)
+    }
+
+    /// Starts the node that all share, also again after its end.
+    #[track_caller]
+    pub(crate) fn share(&self) -> Process {
+        let identity = format!("--identity={}", self.directory.join("identity").display());
+        let node = self.spawn(&["node", &identity], None);
+        node.error_line("that it relays", |line| line.contains("relays").then_some(()));
+        node
+    }
+
     /// With the identity and the routes of the daemon that has this instance at the same place.
     pub(crate) fn through(lab: &'a Lab, node: u8, instance: &Path) -> Self {
         let option = format!("--servald={}", instance.display());
@@ -74,5 +91,32 @@ impl<'a> Ours<'a> {
         let listener = self.spawn(&[&["listen"], arguments].concat(), input);
         listener.error_line("that it listens", |line| line.contains("listening on MDP port").then_some(()));
         listener
+    }
+
+    /// The nodes that those at this place can reach now, as `msp routes` tells it.
+    #[track_caller]
+    pub(crate) fn routes(&self) -> Vec<Route> {
+        let routes = self.spawn(&["routes", "--json"], Some(b"")).finish().text();
+        routes.lines().map(Route::parse).collect()
+    }
+}
+
+/// How a node is reached.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Route {
+    pub(crate) sid: String,
+    /// The node itself if it is a neighbour.
+    pub(crate) next_hop: String,
+    /// The last node before it; this node if it is a neighbour.
+    pub(crate) previous_hop: String,
+}
+
+impl Route {
+    fn parse(line: &str) -> Self {
+        let field = |name: &str| {
+            let value = line.split_once(&format!("\"{name}\":\"")).and_then(|(_, rest)| rest.split_once('"'));
+            value.map(|(value, _)| value.to_owned()).unwrap_or_else(|| panic!("no {name} in {line}"))
+        };
+        Self { sid: field("sid"), next_hop: field("next_hop"), previous_hop: field("previous_hop") }
     }
 }
