@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::lab::Lab;
+use crate::ours::Route;
 use crate::process::{Ended, Process, until};
 use crate::scratch::Directory;
 
@@ -124,13 +125,45 @@ impl<'a> Daemon<'a> {
     }
 
     fn route(&self, sid: &str) -> Option<String> {
+        let route = self.routes().into_iter().find(|route| route.sid.eq_ignore_ascii_case(sid))?;
+        Some(route.flags)
+    }
+
+    /// The nodes that it can reach now, as `route print` tells it.
+    #[track_caller]
+    pub(crate) fn routes(&self) -> Vec<Printed> {
+        let reachable =
+            |flags: &str| ["UNICAST", "BROADCAST", "INDIRECT"].iter().any(|flag| flags.contains(flag));
         let routes = self.run(&["route", "print"]).text();
-        routes.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let (subscriber, flags) = (fields.next()?, fields.next()?);
-            let reachable = ["UNICAST", "BROADCAST", "INDIRECT"].iter().any(|flag| flags.contains(flag));
-            (subscriber.eq_ignore_ascii_case(sid) && reachable).then(|| flags.to_owned())
-        })
+        let parsed = routes.lines().filter_map(|line| {
+            let mut fields = line.split(':').map(str::to_owned);
+            let (sid, flags, _interface) = (fields.next()?, fields.next()?, fields.next()?);
+            let (next_hop, prior_hop) = (fields.next()?, fields.next()?);
+            Some(Printed { sid, flags, next_hop, prior_hop })
+        });
+        parsed.filter(|route| reachable(&route.flags)).collect()
+    }
+}
+
+/// A line of `route print`.
+#[derive(Debug)]
+pub(crate) struct Printed {
+    sid: String,
+    flags: String,
+    /// Empty if it is the node itself.
+    next_hop: String,
+    /// Empty if it is the next hop.
+    prior_hop: String,
+}
+
+impl Printed {
+    /// With what is not printed.
+    pub(crate) fn full(&self, own: &str) -> Route {
+        let or = |hop: &str, other: &str| if hop.is_empty() { other } else { hop }.to_owned();
+        let next_hop = or(&self.next_hop, &self.sid);
+        let before = if self.next_hop.is_empty() { own } else { &next_hop };
+        let previous_hop = or(&self.prior_hop, before);
+        Route { sid: self.sid.clone(), next_hop, previous_hop }
     }
 }
 

@@ -25,6 +25,7 @@ mod finish;
 #[path = "../common/lab.rs"]
 mod lab;
 mod matrix;
+mod mixed;
 #[path = "../common/ours.rs"]
 mod ours;
 mod ports;
