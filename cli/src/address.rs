@@ -111,9 +111,12 @@ pub(crate) fn reachable_at(local: SocketAddr) -> Vec<SocketAddr> {
     }
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let usable = |ip: &IpAddr| ip.is_ipv4() == local.is_ipv4() && !ip.is_loopback() && !is_link_local(ip);
-    let mut found: Vec<_> = interfaces.iter().map(|interface| interface.ip()).filter(usable).collect();
-    found.sort_unstable();
-    found.dedup();
+    let mut found = Vec::new();
+    for ip in interfaces.iter().map(|interface| interface.ip()).filter(usable) {
+        if let Err(place) = found.binary_search(&ip) {
+            found.insert(place, ip);
+        }
+    }
     if found.is_empty() {
         found.push(if local.is_ipv4() {
             Ipv4Addr::LOCALHOST.into()

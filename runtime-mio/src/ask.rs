@@ -10,6 +10,9 @@ use msp_sockets::{Error, LAST_TURNS, random};
 use std::io;
 use std::ops::ControlFlow;
 
+/// What is done in each turn; whether there was another request to stop is the last argument.
+type Step<'a> = dyn FnMut(&mut Uplink, Instant, bool) -> ControlFlow<(), Option<Instant>> + 'a;
+
 impl Runtime {
     /// Asks `peer` for echoes and reports every event, until there is nothing more to wait for or it is
     /// stopped.
@@ -125,6 +128,19 @@ impl Runtime {
         &mut self,
         mut step: impl FnMut(&mut Uplink, Instant, bool) -> ControlFlow<T, Option<Instant>>,
     ) -> io::Result<T> {
+        let mut result = None;
+        self.drive_until(&mut |uplink, now, stop| match step(uplink, now, stop) {
+            ControlFlow::Break(found) => {
+                result = Some(found);
+                ControlFlow::Break(())
+            }
+            ControlFlow::Continue(deadline) => ControlFlow::Continue(deadline),
+        })?;
+        result.ok_or_else(|| io::ErrorKind::Interrupted.into())
+    }
+
+    /// The same, once for all kinds of results.
+    fn drive_until(&mut self, step: &mut Step<'_>) -> io::Result<()> {
         let Self { node: Node { host, socket, token, .. }, own } = self;
         let uplink = host.uplink();
         loop {
@@ -132,7 +148,7 @@ impl Runtime {
             let received = socket.receive(|incoming| uplink.handle_incoming(now, incoming));
             uplink.handle_timeout(now);
             let deadline = match step(uplink, now, own.take_stop()) {
-                ControlFlow::Break(result) => return Ok(result),
+                ControlFlow::Break(()) => return Ok(()),
                 ControlFlow::Continue(deadline) => deadline,
             };
             let sent = socket.transmit(now, |buffer| uplink.poll_transmit(now, buffer));

@@ -30,14 +30,15 @@ pub struct Answer {
 ///
 /// If the directory cannot be read. A program that does not answer is logged.
 pub fn ask(directory: &RunDirectory, question: Question) -> io::Result<Vec<Answer>> {
-    let mut found = Vec::new();
+    let mut found: Vec<(i32, PathBuf)> = Vec::new();
     for entry in fs::read_dir(directory.path())? {
         let path = entry?.path();
         let number =
             path.file_name().and_then(|name| name.to_str()?.strip_suffix(SUFFIX)?.parse::<i32>().ok());
-        found.extend(number.map(|number| (number, path)));
+        if let Some(number) = number {
+            found.insert(found.partition_point(|(other, _)| *other < number), (number, path));
+        }
     }
-    found.sort_unstable();
     let answers = found.into_iter().filter_map(|(number, path)| {
         let answer = ask_one(&path, question);
         if let Err(error) = &answer {

@@ -42,17 +42,18 @@ impl Broadcast {
     }
 
     fn select(&self, interfaces: impl Iterator<Item = IfAddr>) -> Vec<SocketAddr> {
-        let mut found: Vec<SocketAddr> = interfaces
-            .filter_map(|address| match address {
-                IfAddr::V4(v4) if !v4.ip.is_loopback() && self.only.is_none_or(|ip| ip == v4.ip) => {
-                    v4.broadcast
-                }
-                _ => None,
-            })
-            .map(|ip| SocketAddr::from((ip, self.port)))
-            .collect();
-        found.sort_unstable();
-        found.dedup();
+        let mut found = Vec::new();
+        for address in interfaces {
+            if let IfAddr::V4(v4) = address
+                && !v4.ip.is_loopback()
+                && self.only.is_none_or(|ip| ip == v4.ip)
+                && let Some(ip) = v4.broadcast
+                && let address = SocketAddr::from((ip, self.port))
+                && let Err(place) = found.binary_search(&address)
+            {
+                found.insert(place, address);
+            }
+        }
         found
     }
 }
