@@ -6,7 +6,6 @@ use crate::servald;
 use msp_mio::{About, Driver, RunDirectory, Server, StatusSocket};
 use msp_sockets::{Format, Question, Topic, ask};
 use rustix::termios::isatty;
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::thread;
@@ -97,11 +96,16 @@ fn look(question: Question, options: &Options) -> Result<Seen, Failure> {
         answers.iter().map(|answer| (answer.count, answer.text.clone())).collect();
     if question.topic != Topic::Status {
         let named = options.servald.as_ref().map(servald::place);
-        let daemons: BTreeSet<PathBuf> =
-            answers.into_iter().filter_map(|answer| answer.daemon).chain(named).collect();
-        for answer in daemons.iter().filter_map(|directory| servald::ask(directory, question)) {
-            told.push(answer);
-            programs += 1;
+        let mut asked: Vec<PathBuf> = Vec::new();
+        for directory in answers.into_iter().filter_map(|answer| answer.daemon).chain(named) {
+            if asked.contains(&directory) {
+                continue;
+            }
+            if let Some(answer) = servald::ask(&directory, question) {
+                told.push(answer);
+                programs += 1;
+            }
+            asked.push(directory);
         }
     }
     let things = told.iter().map(|(count, _)| count).sum();

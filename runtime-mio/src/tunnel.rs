@@ -8,7 +8,6 @@ use msp_core::msp::Limit;
 use msp_core::tunnel::{Outcome, TunnelConfig, TunnelEvent};
 use msp_core::{Addr, Port};
 use msp_sockets::{Error, Part, Readiness, Source, StatusSocket, Target, Watch};
-use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -54,12 +53,13 @@ pub struct Tunnel {
     registry: Registry,
     /// The token of the socket.
     first: Token,
-    parts: BTreeMap<Token, Part>,
+    /// What is registered, in the order of the tokens.
+    parts: Vec<Part>,
 }
 
 impl Tunnel {
     fn new(tunnel: msp_sockets::Tunnel, registry: Registry, first: Token) -> Result<Self, Error> {
-        let mut tunnel = Self { tunnel, registry, first, parts: BTreeMap::new() };
+        let mut tunnel = Self { tunnel, registry, first, parts: Vec::new() };
         tunnel.watch()?;
         Ok(tunnel)
     }
@@ -82,7 +82,8 @@ impl Tunnel {
     /// Remembers what an event says; the work is done in the next [turn](Tunnel::turn). False if the event is not
     /// about this tunnel, or about a connection that has ended.
     pub fn handle_event(&mut self, event: &Event) -> bool {
-        let Some(part) = self.parts.get(&event.token()) else { return false };
+        let place = self.parts.binary_search_by_key(&event.token(), |part| self.token_of(*part));
+        let Some(part) = place.ok().and_then(|place| self.parts.get(place)) else { return false };
         // An error or a hang-up shows in the next call, so both directions are worth a try.
         let closed = event.is_error() || event.is_read_closed() || event.is_write_closed();
         let readiness = Readiness {
@@ -130,28 +131,35 @@ impl Tunnel {
             match watch {
                 // The node has registered it.
                 Watch::Begin(Part::Socket, _) => {
-                    self.parts.insert(self.first, Part::Socket);
+                    self.note(Part::Socket);
                 }
                 Watch::Begin(part, handle) => {
                     let token = self.token_of(part);
                     match register(&self.registry, token, &handle) {
-                        Ok(()) => {
-                            self.parts.insert(token, part);
-                        }
+                        Ok(()) => self.note(part),
                         Err(error) if matches!(part, Part::Acceptor | Part::Questions) => return Err(error),
                         Err(error) => self.tunnel.unwatched(part, error),
                     }
                 }
                 // It was closed, which takes it out of the poll.
                 Watch::End(part) => {
-                    self.parts.remove(&self.token_of(part));
+                    if let Ok(place) = self.parts.binary_search(&part) {
+                        self.parts.remove(place);
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    /// Links are numbered in the order in which they begin, and no machine lives to see them wrap.
+    /// It is registered. What comes later has the larger token, most of the time.
+    fn note(&mut self, part: Part) {
+        if let Err(place) = self.parts.binary_search(&part) {
+            self.parts.insert(place, part);
+        }
+    }
+
+    /// Parts have tokens in their order. Links are numbered in the order in which they begin, and no machine lives to see them wrap.
     fn token_of(&self, part: Part) -> Token {
         let Token(first) = self.first;
         Token(match part {

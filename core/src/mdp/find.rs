@@ -3,7 +3,7 @@
 use super::{Datagram, Service, ServicePattern, Uplink};
 use crate::wire::mdp::Protection;
 use crate::{Addr, Instant, Port, Rng, Sid};
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -91,8 +91,8 @@ pub struct Find {
     asked: BTreeMap<Sid, Asked>,
     /// Through a daemon: when everyone was asked who has such a service.
     called: Asked,
-    /// Who said so, which is no answer yet: anyone can say it in any name.
-    heard: BTreeSet<Sid>,
+    /// Who said so, in order, which is no answer yet: anyone can say it in any name.
+    heard: Vec<Sid>,
     look_at: Instant,
     until: Instant,
     state: State,
@@ -138,7 +138,7 @@ impl Find {
             first_port: FIRST_PORT + Rng::new(seed).below(ports) as u32,
             asked: BTreeMap::new(),
             called: Asked::default(),
-            heard: BTreeSet::new(),
+            heard: Vec::new(),
             look_at: now,
             until: now + time,
             state: State::Looking,
@@ -182,7 +182,8 @@ impl Find {
         }
         while let Some(datagram) = uplink.poll_datagram() {
             self.handle_datagram(&datagram);
-            look |= self.heard.contains(&datagram.from.sid) && !self.asked.contains_key(&datagram.from.sid);
+            look |= self.heard.binary_search(&datagram.from.sid).is_ok()
+                && !self.asked.contains_key(&datagram.from.sid);
         }
         if self.state == State::Looking && self.until <= self.now {
             self.stop();
@@ -207,7 +208,7 @@ impl Find {
                     let _ = uplink.bind(now, port);
                 }
                 self.call(uplink);
-                self.heard.iter().copied().collect()
+                self.heard.clone()
             }
         };
         for sid in nodes {
@@ -250,8 +251,11 @@ impl Find {
             return;
         }
         if *protection != Protection::Encrypted {
-            if self.heard.len() < MAX_NODES && !self.called.sent.is_empty() {
-                self.heard.insert(from.sid);
+            if self.heard.len() < MAX_NODES
+                && !self.called.sent.is_empty()
+                && let Err(place) = self.heard.binary_search(&from.sid)
+            {
+                self.heard.insert(place, from.sid);
             }
             return;
         }

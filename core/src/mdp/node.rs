@@ -305,8 +305,13 @@ impl Node {
     pub(super) fn reachable(&self) -> Vec<Sid> {
         let known = self.neighbours.keys().copied().chain(self.routing.reached());
         let known = known.chain(self.directory.matching(&[]));
-        let reachable: BTreeSet<Sid> = known.filter(|sid| self.is_reachable(sid)).collect();
-        reachable.into_iter().collect()
+        let mut reachable = Vec::new();
+        for sid in known.filter(|sid| self.is_reachable(sid)) {
+            if let Err(place) = reachable.binary_search(&sid) {
+                reachable.insert(place, sid);
+            }
+        }
+        reachable
     }
 
     pub(super) fn advance(&mut self, now: Instant) {

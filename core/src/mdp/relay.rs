@@ -190,8 +190,10 @@ impl Node {
         let meant = self.neighbours.values().filter(|it| is_meant(&it.sid));
         let heard =
             meant.filter_map(|it| it.hears_broadcasts(self.now, self.config.expiry, &self.interfaces));
-        let mut audible: Vec<InterfaceId> = heard.collect();
-        audible.sort_unstable();
+        let mut audible: Vec<InterfaceId> = Vec::new();
+        for interface in heard {
+            audible.insert(audible.partition_point(|other| *other < interface), interface);
+        }
         let hearers = |id: &InterfaceId| audible.iter().filter(|it| *it == id).count();
         let mut enough: Vec<InterfaceId> = audible.iter().copied().filter(|id| hearers(id) >= many).collect();
         enough.dedup();

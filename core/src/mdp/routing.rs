@@ -106,7 +106,7 @@ impl Tree {
         for (place, record) in self.records.iter().enumerate() {
             self.edges.extend(record.map(|record| (record.link.transmitter, Index(place as u16))));
         }
-        self.edges.sort_unstable();
+        self.edges = BinaryHeap::from(core::mem::take(&mut self.edges)).into_sorted_vec();
     }
 }
 

@@ -275,8 +275,9 @@ impl Endpoint {
     /// The ports that it listens on and that its streams have.
     pub(crate) fn changed_ports(&mut self) -> BTreeSet<Port> {
         self.ports_changed = false;
-        let streams = self.slots.values().map(|slot| slot.connection.local);
-        self.listeners.iter().copied().chain(streams).collect()
+        let mut ports = self.listeners.clone();
+        ports.extend(self.slots.values().map(|slot| slot.connection.local));
+        ports
     }
 
     /// Whether [`Endpoint::changed_ports`] may have others to tell than the last time.

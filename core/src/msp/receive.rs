@@ -127,9 +127,10 @@ impl ReceiveBuffer {
     /// of before, several times.
     pub(crate) fn ranges(&self) -> Ranges {
         let count = self.arrivals.min(self.recent.len());
-        let mut recent: SmallVec<[i32; Acknowledgment::MAX_RANGES]> =
-            self.recent[..count].iter().map(|seq| *seq - self.next).filter(|place| *place >= 0).collect();
-        recent.sort_unstable();
+        let mut recent: SmallVec<[i32; Acknowledgment::MAX_RANGES]> = SmallVec::new();
+        for place in self.recent[..count].iter().map(|seq| *seq - self.next).filter(|place| *place >= 0) {
+            recent.insert(recent.partition_point(|other| *other < place), place);
+        }
         let mut ranges = Ranges::new();
         let mut end = 0;
         for place in recent {
