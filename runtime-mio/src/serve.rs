@@ -89,8 +89,9 @@ impl Server {
     fn tell(&mut self) -> io::Result<bool> {
         let Self { node: Node { host, socket, .. }, own, status, .. } = self;
         let Some(status) = status else { return Ok(false) };
-        let told = status
-            .turn(|about, question| answer(about, question, host.uplink(), socket.local_addr(), Vec::new()));
+        let told = status.turn(&mut |about, question| {
+            answer(about, question, host.uplink(), socket.local_addr(), Vec::new())
+        });
         while let Some(watch) = status.poll_watch() {
             // What has ended was closed, which takes it out of the poll.
             let Watch::Begin(part, handle) = watch else { continue };

@@ -116,7 +116,7 @@ impl StatusSocket {
     }
 
     /// Does a bounded share of what can be done now. True if it did anything.
-    pub fn turn(&mut self, mut answer: impl FnMut(&About, Question) -> String) -> bool {
+    pub fn turn(&mut self, answer: &mut dyn FnMut(&About, Question) -> String) -> bool {
         let mut progress = self.accept();
         let Self { about, askers, .. } = self;
         for (place, slot) in askers.iter_mut().enumerate() {
@@ -262,7 +262,7 @@ mod tests {
             self.status.ready(Part::Questions, all);
             for _ in 0..1000 {
                 let Self { status, length, asked, watched, .. } = self;
-                let moved = status.turn(|_, question| {
+                let moved = status.turn(&mut |_, question| {
                     asked.push(question);
                     "x".repeat(*length)
                 });

@@ -345,7 +345,7 @@ impl Tunnel {
     fn tell(&mut self, now: Instant) -> bool {
         let Self { tunnel, socket, status, .. } = self;
         let Some(status) = status else { return false };
-        status.turn(|about, question| {
+        status.turn(&mut |about, question| {
             let streams = tunnel.statuses(now).collect();
             answer(about, question, tunnel.uplink(), socket.local_addr(), streams)
         })

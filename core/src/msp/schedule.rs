@@ -9,7 +9,7 @@ use super::receive::MESSAGE_OVERHEAD;
 use super::stream::StreamId;
 use super::turns::{Room, Turn, Turns};
 use crate::{Addr, Instant, Sid};
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeSet, VecDeque};
 
 /// A connection with what the endpoint has noted about it.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ pub(super) struct Schedule {
     sending: usize,
     send_memory: usize,
     /// Streams that wait until that is less, in the order of their numbers.
-    waiting: BTreeMap<u64, StreamId>,
+    waiting: VecDeque<(u64, StreamId)>,
     next_number: u64,
     pub(super) peers: Peers,
     pub(super) paths: Paths,
@@ -121,7 +121,7 @@ impl Schedule {
             received: 0,
             sending: 0,
             send_memory,
-            waiting: BTreeMap::new(),
+            waiting: VecDeque::new(),
             next_number: 0,
             peers: Peers::default(),
             paths: Paths::default(),
@@ -214,7 +214,7 @@ impl Schedule {
 
     /// The next stream that waits for memory, once there is some.
     pub(super) fn pop_waiting(&mut self) -> Option<StreamId> {
-        if self.is_memory_awaited() { self.waiting.pop_first().map(|(_, id)| id) } else { None }
+        if self.is_memory_awaited() { self.waiting.pop_front().map(|(_, id)| id) } else { None }
     }
 
     /// The stream is to be told now that it can send, if it can.
@@ -285,7 +285,8 @@ impl Schedule {
         self.sending -= slot.sending;
         self.peers.on_received(&slot.connection.peer.sid, slot.received, 0);
         if let Some(number) = slot.waits_for_memory {
-            self.waiting.remove(&number);
+            let place = self.waiting.binary_search_by_key(&number, |(number, _)| *number);
+            place.ok().map(|place| self.waiting.remove(place));
         }
         if let Some(at) = slot.timer {
             self.timers.remove(&(at, id));
@@ -358,7 +359,7 @@ impl Schedule {
                 self.events.push_back(Event::Writable { stream });
             } else if connection.capacity(usize::MAX) > 0 && slot.waits_for_memory.is_none() {
                 slot.waits_for_memory = Some(self.next_number);
-                self.waiting.insert(self.next_number, stream);
+                self.waiting.push_back((self.next_number, stream));
                 self.next_number += 1;
             }
         }
