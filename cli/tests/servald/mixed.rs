@@ -165,6 +165,20 @@ fn ours_traces_the_way_through_daemons() {
     }
 }
 
+/// A search goes to all, and is passed on by those between.
+#[test]
+fn services_are_found_beyond_a_node_of_either_kind() {
+    let Some(lab) = lab("services_are_found_beyond_a_node_of_either_kind", 4) else { return };
+    let line = line(&lab, "osos");
+    await_routes(&line);
+    let (Station::Ours(first, _), Station::Theirs(last)) = (&line[0], &line[3]) else { unreachable!() };
+    let port = Run::port();
+    let _offer = last.listen(&["--forward=1", "--service=far", &port], Some(b""));
+    let found = first.spawn(&["find", "-vv", "far"], Some(b"")).finish();
+    found.assert_status("msp find", 0);
+    assert!(found.text().starts_with(&format!("{} {port} far ", last.sid())), "{}", found.text());
+}
+
 /// Something is said, `happening` happens, and then more is said both ways on the same connection.
 #[track_caller]
 fn talk_through(here: &Station<'_>, there: &Station<'_>, happening: impl FnOnce()) {
