@@ -1,7 +1,7 @@
 //! A ring of nodes of which one link is cut: how long until what is sent goes the other way round.
 //!
 //! ```text
-//! cargo test --release -p msp-cli --test mesh a_cut -- --ignored --nocapture
+//! cargo test -p msp-cli --test mesh a_cut -- --ignored --nocapture
 //! ```
 
 use std::time::{Duration, Instant};
