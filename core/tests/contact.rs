@@ -4,7 +4,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 use msp_core::testing::trial::{STEADY, Trial, percentile};
-use msp_core::testing::{Kind, Mesh, Receiver};
+use msp_core::testing::{Kind, Mesh, Receiver, Topology};
 use msp_core::{Addr, Identity, Instant, InterfaceConfig, Node, NodeConfig, Port, Protection};
 
 const fn ms(millis: u64) -> Duration {
@@ -83,7 +83,9 @@ fn two_that_have_met_by_broadcast_go_on_by_unicast() {
 fn the_first_answer_on_a_bad_link_takes_a_few_round_trips() {
     for (index, round_trips) in [(2, 3), (4, 3), (5, 6)] {
         let case = STEADY[index];
-        let first = |seed| Trial::of_strangers(1, case, Kind::Ours, seed).first_answers(1, [ms(0); 2]);
+        let first = |seed| {
+            Trial::of_strangers(&Topology::line(1), 1, case, Kind::Ours, seed).first_answers(1, [ms(0); 2])
+        };
         let times: Vec<Duration> = (0..200).flat_map(first).collect();
         let late = percentile(&times, 98);
         assert!(late <= case.round_trip() * round_trips, "{}: {late:?}", case.name);

@@ -54,6 +54,8 @@ pub struct NodeConfig {
     /// Answers of the built-in services, echo, key mapping and service discovery, that one neighbour can draw in
     /// a second; 128 by default, 0 for none. All neighbours together can draw four times as many.
     pub answer_rate: u32,
+    /// Whether frames that are lost on the way to a neighbour are sent again. False only to measure what that is worth.
+    pub(crate) hop_repair: bool,
 }
 
 impl Default for NodeConfig {
@@ -72,6 +74,7 @@ impl Default for NodeConfig {
             send_queue: 64,
             receive_queue: 256,
             answer_rate: 128,
+            hop_repair: true,
         }
     }
 }

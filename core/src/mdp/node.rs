@@ -288,6 +288,12 @@ impl Node {
         ticks.chain(peers).chain(neighbours).chain(others).min().map(|at| at.max(self.now))
     }
 
+    /// See [`NodeConfig::hop_repair`].
+    #[cfg(feature = "testing")]
+    pub(crate) const fn set_hop_repair(&mut self, repair: bool) {
+        self.config.hop_repair = repair;
+    }
+
     /// What was counted.
     #[must_use]
     pub const fn stats(&self) -> &NodeStats {

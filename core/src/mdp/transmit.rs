@@ -63,6 +63,9 @@ impl Node {
         let next_frame = frame_counter.next;
         let mut ready = |(sid, neighbour): (&Sid, &mut Neighbour)| {
             stats.datagrams_expired += neighbour.outbox.expire(now, config.frame_lifetime, next_frame);
+            if !config.hop_repair {
+                neighbour.outbox.forget_sent();
+            }
             neighbour.is_ready(now).then_some(*sid)
         };
         let served = served.map_or(Bound::Unbounded, Bound::Excluded);

@@ -19,13 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 /// Within this, nodes come to know each other.
 const MEETING: Duration = Duration::from_secs(60);
 
-/// Terminals in a line. Streams go from the first to the last; those between relay.
+/// Terminals. Streams go from the first to one of them; the others relay.
 #[derive(Debug)]
 pub struct Trial {
     /// All of them, and the links.
     pub network: Network<Terminal>,
     /// When it began.
     pub start: Instant,
+    last: usize,
     case: Case,
     rng: Rng,
 }
@@ -94,46 +95,45 @@ impl Trial {
     /// Nodes that know each other, and streams of this kind.
     #[must_use]
     pub fn new(case: Case, kind: Kind, seed: u64) -> Self {
-        Self::over(1, case, kind, seed)
+        Self::among(&Topology::line(1), 1, case, kind, seed)
     }
 
-    /// The same with so many links between them.
+    /// The same with such links among them. Streams go to node `last`.
     ///
     /// # Panics
     ///
     /// If they do not come to know each other.
     #[must_use]
-    pub fn over(hops: usize, case: Case, kind: Kind, seed: u64) -> Self {
-        let mut trial = Self::of_strangers(hops, case, kind, seed);
-        let line = Topology::line(hops);
-        line.join(&mut trial.network, |link| link.delay(case.round_trip() / 2));
+    pub fn among(topology: &Topology, last: usize, case: Case, kind: Kind, seed: u64) -> Self {
+        let mut trial = Self::of_strangers(topology, last, case, kind, seed);
+        topology.join(&mut trial.network, |link| link.delay(case.round_trip() / 2));
         trial.network.run(Duration::from_secs(2));
         let sid = trial.last().sid();
         let met = trial.network.run_until(MEETING, |network| network.stations[0].hears(&sid));
         assert!(met, "they have not met");
         trial.start = trial.network.now;
-        line.join(&mut trial.network, |link| case.shape(link, trial.start));
+        topology.join(&mut trial.network, |link| case.shape(link, trial.start));
         trial
     }
 
     /// Nodes that have just been started.
     #[must_use]
-    pub fn of_strangers(hops: usize, case: Case, kind: Kind, seed: u64) -> Self {
+    pub fn of_strangers(topology: &Topology, last: usize, case: Case, kind: Kind, seed: u64) -> Self {
         let mut rng = crate::testing::rng(seed);
         let mut network = Network::new(rng.below(u64::MAX));
-        for index in 0..=hops {
-            let next = Some(index + 1).filter(|next| *next <= hops);
-            network.place(Terminal::new(next, kind, &mut rng, network.now));
+        for index in 0..topology.size {
+            let peers = topology.neighbours(index).filter(|other| *other > index);
+            network.place(Terminal::new(peers, kind, &mut rng, network.now));
         }
         let start = network.now;
-        Topology::line(hops).join(&mut network, |link| case.shape(link, start));
-        Self { network, start, case, rng }
+        topology.join(&mut network, |link| case.shape(link, start));
+        Self { network, start, last, case, rng }
     }
 
     /// Where streams go.
     #[must_use]
     pub fn last(&self) -> &Terminal {
-        &self.network.stations[self.network.stations.len() - 1]
+        &self.network.stations[self.last]
     }
 
     /// A program at the first terminal opens a stream to the last.
@@ -173,9 +173,9 @@ impl Trial {
 
     /// How long a transfer of this many bytes takes, from opening its stream to the last byte.
     #[must_use]
-    pub fn finish(mut self, bytes: u64) -> Duration {
+    pub fn finish(&mut self, bytes: u64) -> Duration {
         self.open(Role::Bulk { left: bytes });
-        let last = self.network.stations.len() - 1;
+        let last = self.last;
         self.network.run_until(PATIENCE, |network| network.stations[last].received().any(|it| it.0 == bytes));
         let latest = self.last().received().map(|(_, latest)| latest).next();
         latest.map_or(PATIENCE, |latest| latest - self.start)

@@ -7,11 +7,13 @@
 //! | [`Cubic`] | a flow of another kind on the same link |
 //! | [`Trial`] | two terminals on a link, and what was measured |
 //! | [`report`] | all cases as tables |
+//! | [`mesh_report`] | the same of nodes that relay |
 
 mod case;
 mod cubic;
 mod figures;
 mod measure;
+mod mesh;
 mod table;
 mod talk;
 mod terminal;
@@ -21,6 +23,7 @@ pub use case::{BLACKOUT, Case, Incident, Loss, OVERHEAD, SHARED, STEADY, STEPS};
 pub use cubic::Cubic;
 pub use figures::{jain, median, percentile};
 pub use measure::{Bulk, Trial};
+pub use mesh::{HOP, MeshEffort, is_mesh_name, mesh_report};
 pub use table::{Effort, is_name, report};
 pub use talk::{Role, SMALL, Talk};
 pub use terminal::Terminal;

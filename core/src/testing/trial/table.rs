@@ -4,6 +4,7 @@ use super::case::{BLACKOUT, Case, SHARED, STEADY, STEPS};
 use super::figures::{jain, median, percentile};
 use super::measure::{Bulk, Trial};
 use super::talk::Role;
+use crate::testing::Topology;
 use crate::testing::stack::Kind;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -108,19 +109,19 @@ pub fn report(effort: &Effort, is_wanted: &dyn Fn(&str) -> bool) -> String {
 }
 
 /// Rows of cells; the first is the head.
-struct Table(Vec<Vec<String>>);
+pub(super) struct Table(Vec<Vec<String>>);
 
 impl Table {
-    fn new(head: &str) -> Self {
+    pub(super) fn new(head: &str) -> Self {
         Self(Vec::from([head.split(", ").map(ToString::to_string).collect()]))
     }
 
-    fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.0.push(cells.into_iter().collect());
     }
 
     /// Each column as wide as its widest cell.
-    fn aligned(&self) -> String {
+    pub(super) fn aligned(&self) -> String {
         let columns = self.0.first().map_or(0, Vec::len);
         let width = |column| self.0.iter().filter_map(|row| row.get(column)).map(String::len).max();
         let widths: Vec<usize> = (0..columns).filter_map(width).collect();
@@ -177,7 +178,8 @@ fn small(effort: &Effort, is_wanted: &dyn Fn(&Case) -> bool) -> Table {
             trial.network.run(Duration::from_secs(1));
             trial.round_trips(effort.beside, short)
         };
-        let stranger = |seed| Trial::of_strangers(1, case, Kind::Ours, seed).first_answers(1, long);
+        let stranger =
+            |seed| Trial::of_strangers(&Topology::line(1), 1, case, Kind::Ours, seed).first_answers(1, long);
         let times = [
             effort.each(|seed| start(seed).round_trips(effort.round_trips, long)).concat(),
             effort.each(beside).concat(),
@@ -305,10 +307,10 @@ fn reference(effort: &Effort, is_wanted: &dyn Fn(&Case) -> bool) -> Table {
     table
 }
 
-fn millis(time: Duration) -> f64 {
+pub(super) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-fn percent(part: f64) -> String {
+pub(super) fn percent(part: f64) -> String {
     format!("{:.1}", 100.0 * part)
 }

@@ -24,12 +24,12 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// A node that was told the address of the `next` one if there is one, with streams above that listen.
-    pub(super) fn new(next: Option<usize>, kind: Kind, rng: &mut Rng, now: Instant) -> Self {
+    /// A node that was told the addresses of `peers`, with streams above that listen.
+    pub(super) fn new(peers: impl Iterator<Item = usize>, kind: Kind, rng: &mut Rng, now: Instant) -> Self {
         let identity = Identity::from_seed(rng.bytes());
         let mut node = Node::new(NodeConfig::default(), identity, rng.bytes(), now);
         let interface = node.add_interface(InterfaceConfig::unicast());
-        next.into_iter().for_each(|next| node.add_peer(interface, address(next)));
+        peers.for_each(|peer| node.add_peer(interface, address(peer)));
         let mut stack = match kind {
             Kind::Ours => Stack::Host(Host::new(node, Config::default(), rng.bytes())),
             Kind::Reference => Stack::ReferenceHost(node, crate::testing::Reference::new()),
@@ -56,6 +56,11 @@ impl Terminal {
     /// Whether the node of that address and this one hear each other.
     pub fn hears(&mut self, other: &Sid) -> bool {
         self.stack.node().is_some_and(|node| node.is_reachable(other))
+    }
+
+    /// Whether it repairs hops from now on.
+    pub fn set_hop_repair(&mut self, repair: bool) {
+        self.stack.node().into_iter().for_each(|node| node.set_hop_repair(repair));
     }
 
     /// Opens a stream to `remote` for a program.
