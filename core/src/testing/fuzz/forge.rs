@@ -83,7 +83,13 @@ impl Liars {
             0 => Route::Neighbour { destination },
             1 => Route::Neighbours,
             2 => Route::Flood { id: [input.u8()?; 8], hops: Hops(input.u8()?) },
-            _ => Route::Via { destination, next_hop: self.address(input)?, hops: Hops(input.u8()?) },
+            _ => {
+                let next_hop = self.address(input)?;
+                // What the target is to pass on is for the attacker, whose node it hears.
+                let passed_on = next_hop == Address::Whole(self.target);
+                let destination = if passed_on { Address::Whole(self.sid(0)) } else { destination };
+                Route::Via { destination, next_hop, hops: Hops(input.u8()?) }
+            }
         };
         let source = if kind & 0x80 != 0 { Some(self.address(input)?) } else { None };
         let mut legacy_type = None;

@@ -26,7 +26,8 @@ const MANY: usize = 10_000;
 /// A host whose neighbour sends it any datagram in its own name, among liars with several identities who forge
 /// whatever they have keys for, on a network that changes, drops, repeats and makes up packets: nothing panics,
 /// nothing that may not be sent is sent, memory is bounded, timers neither spin nor oversleep, every stream ends
-/// once, at the latest when all fall silent, and then a newcomer is served as if nothing had been.
+/// once, at the latest when all fall silent, and then newcomers are served, and led to each other, as if nothing had
+/// been.
 ///
 /// # Panics
 ///
@@ -149,35 +150,53 @@ impl State {
         unreachable!("{} streams outlive their peers", self.user.0.len());
     }
 
-    /// A node that was not there before is heard, answered, and told the truth.
+    /// Two nodes that were not there before are heard, answered, and led to each other.
     fn meet(&mut self) {
-        let identity = Identity::from_seed([HONEST; 32]);
-        let mut node = Node::new(NodeConfig::default(), identity, [HONEST; 32], self.now);
-        node.add_interface(InterfaceConfig::broadcast());
-        let echo = Addr::new(node_of(&mut self.host).sid(), Port::ECHO);
+        let mut nodes = [HONEST, HONEST + 1].map(|number| {
+            let identity = Identity::from_seed([number; 32]);
+            let mut node = Node::new(NodeConfig::default(), identity, [number; 32], self.now);
+            node.add_interface(InterfaceConfig::broadcast());
+            node
+        });
+        // Neither hears the other.
+        let echoes = [node_of(&mut self.host).sid(), nodes[1].sid()].map(|sid| Addr::new(sid, Port::ECHO));
+        let mut answered = [false; 2];
         let mut packet = Vec::new();
         // Liars are forgotten by then.
         let start = self.now + Duration::from_secs(3);
-        for step in 0..40 {
+        for step in 0..100 {
             self.now = start + Duration::from_millis(50) * step;
             self.host.handle_timeout(self.now);
-            node.handle_timeout(self.now);
-            if node.is_reachable(&echo.sid) {
-                let _ = node.send(self.now, 600.into(), echo, Protection::Encrypted, b"?");
-            }
-            while node.poll_transmit(self.now, &mut packet).is_some() {
-                self.host.handle_packet(self.now, INTERFACE, address(HONEST), &packet);
-            }
-            while let Some(transmit) = self.host.poll_transmit(self.now, &mut packet) {
-                if transmit.interface == INTERFACE {
-                    node.handle_packet(self.now, INTERFACE, address(1), &packet);
+            for (node, number) in nodes.iter_mut().zip(HONEST..) {
+                node.handle_timeout(self.now);
+                while node.poll_transmit(self.now, &mut packet).is_some() {
+                    self.host.handle_packet(self.now, INTERFACE, address(number), &packet);
                 }
             }
-            if node.poll_datagram().is_some_and(|it| it.from == echo && it.payload == b"?"[..]) {
+            while let Some(transmit) = self.host.poll_transmit(self.now, &mut packet) {
+                for (node, number) in nodes.iter_mut().zip(HONEST..) {
+                    let is_meant = [Destination::Broadcast, Destination::Unicast(address(number))];
+                    if transmit.interface == INTERFACE && is_meant.contains(&transmit.to) {
+                        node.handle_packet(self.now, INTERFACE, address(1), &packet);
+                    }
+                }
+            }
+            let [asker, _] = &mut nodes;
+            for echo in echoes {
+                if asker.is_reachable(&echo.sid) {
+                    let _ = asker.send(self.now, 600.into(), echo, Protection::Encrypted, b"?");
+                }
+            }
+            while let Some(it) = asker.poll_datagram() {
+                for (answered, echo) in answered.iter_mut().zip(echoes) {
+                    *answered |= it.from == echo && it.payload == b"?"[..];
+                }
+            }
+            if answered == [true; 2] {
                 return;
             }
         }
-        unreachable!("a newcomer is not served: {:?}", node_of(&mut self.host));
+        unreachable!("newcomers are not served, {answered:?}: {:?}", node_of(&mut self.host));
     }
 
     /// Gives the host a packet from the attacker's address, or from another, on the interface where the attacker
@@ -247,6 +266,14 @@ fn check_packet<'a>(packet: &[u8], keys: impl Iterator<Item = &'a SharedKey> + C
         let mut payload = frame.payload.to_vec();
         let plaintext = match frame.protection {
             _ if frame.legacy_type.is_some() => continue,
+            // Passed on: what it holds is the business of its ends.
+            Some(_) if frame.source.is_some() => {
+                assert!(
+                    !broadcast || frame.protection != Some(Protection::Encrypted),
+                    "it aborts the daemon"
+                );
+                continue;
+            }
             Some(Protection::Encrypted) => {
                 assert!(!broadcast, "an encrypted broadcast aborts the daemon");
                 // Others may be meant, whose key is not here.
