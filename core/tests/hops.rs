@@ -23,7 +23,10 @@ fn a_stream_over_four_hops_that_lose_10_percent_is_fast_and_repeats_almost_nothi
     let share = trial.received() as f64 / HOP.seconds as f64 / trial.limit();
     let Streams::Ours(endpoint) = trial.network.stations[0].streams() else { panic!("another kind") };
     let stats = endpoint.stream(id).unwrap().stats();
-    println!("{share:.2} of what one hop can carry; {} of {} segments again", stats.retransmitted, stats.sent);
+    println!(
+        "{share:.2} of what one hop can carry; {} of {} segments again",
+        stats.retransmitted, stats.sent
+    );
     assert!(share > 0.8, "{share:.2} of what one hop can carry");
     assert!(stats.retransmitted * 100 <= stats.sent, "{} of {} again", stats.retransmitted, stats.sent);
 }

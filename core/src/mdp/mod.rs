@@ -29,6 +29,7 @@ mod neighbour;
 mod node;
 mod outbox;
 mod ping;
+mod queue;
 mod receive;
 mod relay;
 mod routing;

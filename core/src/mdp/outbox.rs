@@ -8,6 +8,7 @@
 //! new number, if it is known to be lost.
 
 use super::Transport;
+use super::queue::Queue;
 use super::relay::Place;
 use crate::path::RoundTrip;
 use crate::wire::linkstate::Ack;
@@ -99,7 +100,7 @@ pub(super) enum Slot {
 /// The frames to one neighbour.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    unsent: VecDeque<Frame>,
+    unsent: Queue,
     in_flight: VecDeque<InFlight>,
     /// None of these is to be sent again before this; `None`: nor at any time.
     quiet_until: Option<Instant>,
@@ -113,7 +114,7 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) const fn new() -> Self {
         Self {
-            unsent: VecDeque::new(),
+            unsent: Queue::new(),
             in_flight: VecDeque::new(),
             quiet_until: None,
             budget: Some(MAX_UNCONFIRMED),
@@ -138,12 +139,12 @@ impl Outbox {
     }
 
     pub(super) fn push(&mut self, frame: Frame) {
-        self.unsent.push_back(frame);
+        self.unsent.push(frame);
     }
 
     /// Forgets the next frame of those that were never sent.
     pub(super) fn drop_next(&mut self) {
-        self.unsent.pop_front();
+        self.unsent.pop();
     }
 
     /// Forgets frames that are older than `lifetime`. Gives how many it forgot that were never sent.
@@ -158,11 +159,7 @@ impl Outbox {
         {
             self.in_flight.pop_front();
         }
-        let before = self.unsent.len();
-        while self.unsent.front().is_some_and(old) {
-            self.unsent.pop_front();
-        }
-        (before - self.unsent.len()) as u64
+        self.unsent.expire(now, lifetime)
     }
 
     /// Forgets what was sent, whether it arrived or not.
@@ -189,7 +186,7 @@ impl Outbox {
     }
 
     fn may_send(&self) -> bool {
-        !self.unsent.is_empty() && self.budget != Some(0)
+        self.unsent.front().is_some() && self.budget != Some(0)
     }
 
     /// The frame in `slot`, and its number if it has one that the neighbour still knows.
@@ -210,7 +207,7 @@ impl Outbox {
     pub(super) fn sent(&mut self, now: Instant, slot: Slot, number: u64, packet: Option<PacketNumber>) {
         let attempts = match slot {
             Slot::Unsent => {
-                let Some(frame) = self.unsent.pop_front() else { return };
+                let Some(frame) = self.unsent.pop() else { return };
                 self.budget = self.budget.map(|budget| budget.saturating_sub(1));
                 if frame.once {
                     return;
