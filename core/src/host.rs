@@ -86,6 +86,7 @@ impl Host {
         {
             // What is not taken below is lost, as anything may be; the stream sends it again.
             let repair = if outgoing.repairs { Repair::Sender } else { Repair::Hop };
+            endpoint.set_repaired(&outgoing.to.sid, uplink.repairs(&outgoing.to.sid));
             let encrypted = Protection::Encrypted;
             let sent = uplink.send_with(now, outgoing.from, outgoing.to, encrypted, datagram, repair);
             if let Err(SendDatagramError::TooLarge { .. }) = sent {

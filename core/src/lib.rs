@@ -91,6 +91,22 @@
 //!    datagram that it came in.
 //! 10. **Garbage changes counters**, and nothing else.
 //!
+//! # Who repairs losses
+//!
+//! Each hop does, and the ends of a stream do. They do not get in each other's way:
+//!
+//! - To a neighbour, segments of a stream go once, and the stream repairs their loss, as an acknowledgment from the far
+//!   end tells as much as one of the hop would. What its sender does not repair itself, such as single datagrams, the hop
+//!   does.
+//! - On the way to others, each hop sends what it lost again, in little more than its own round trip: where one in ten
+//!   packets is lost on each of eight hops, six in ten would be lost on the way, and each hop sends one in nine again.
+//! - A stream on such a way waits before it takes a segment for lost: until two round trips after the time at which it
+//!   would elsewhere, and four times their variation, as a hop may have to send it twice or three times. What is late
+//!   for that is no sign of a queue, unless round trips are longer by more than twice their variation. It sends no copies
+//!   of small messages either, once a few have arrived: those are for ways that lose some.
+//! - What a hop cannot deliver within a second, or not without the risk that it is delivered twice, is left to the
+//!   stream, which sends it again in the end.
+//!
 //! # Pitfalls
 //!
 //! - **Seeds must be fresh**: 32 bytes from the operating system for each `new` and each start of the

@@ -84,6 +84,15 @@ impl History {
         self.ack().map(|ack| missing(ack, self.span))
     }
 
+    /// The same of those before, as far as they are remembered; `None` if nothing of them was received.
+    pub(super) fn older_ack(&self) -> Option<Ack> {
+        // One acknowledgment tells of 33 numbers. What is not among the 64 would seem to be missing.
+        let behind = (self.received as u32).checked_ilog2()?;
+        let mask = (self.received >> (behind + 1)) as u32;
+        let tells = mask.checked_shr(32 - behind).unwrap_or(0) != 0;
+        tells.then(|| Ack { sequence: self.newest.wrapping_sub(behind as u8), mask })
+    }
+
     fn is_stale(&self, now: Instant) -> bool {
         now - self.accepted > STALE
     }
@@ -110,6 +119,15 @@ mod tests {
         assert_eq!(history(&[254, 0, 1]).ack(), Some(Ack { sequence: 1, mask: 0b101 }));
         assert_eq!(history(&[3, 1]).ack(), Some(Ack { sequence: 3, mask: 0b10 }));
         assert_eq!(history(&[10, 100]).ack(), Some(Ack { sequence: 100, mask: 0 }), "a leap clears");
+    }
+
+    #[test]
+    fn acknowledges_again_what_one_acknowledgment_does_not_hold() {
+        assert_eq!(history(&[]).older_ack(), None);
+        assert_eq!(history(&[60, 92]).older_ack(), None);
+        assert_eq!(history(&[59, 92]).older_ack(), None, "there is no number near enough");
+        let all: alloc::vec::Vec<u8> = (20..=100).filter(|n| *n != 69 && *n != 60).collect();
+        assert_eq!(history(&all).older_ack(), Some(Ack { sequence: 70, mask: 0xffff_fdfe }));
     }
 
     #[test]

@@ -20,6 +20,8 @@ const PACKETS_PER_ACK: u8 = 16;
 /// After so many packets without a frame that asks for an acknowledgment, gaps are not reported at once any more:
 /// their sender sees to its losses itself.
 const PACKETS_UNASKED: u8 = 64;
+/// After more than so many packets, an acknowledgment repeats what was in those before, which may be lost.
+const PACKETS_REPEATED: u8 = 2;
 /// Packets that one acknowledgment covers (`spec/50` section 2).
 const PACKETS_COVERED: u8 = 32;
 /// Acknowledgments that are kept while packets come faster than they are answered, as in batches.
@@ -475,6 +477,9 @@ impl Neighbour {
             .iter_mut()
             .find(|link| (link.interface, link.peer_interface) == (interface, peer_interface))?;
         let inbound = link.inbound(transport);
+        if inbound.unreported > PACKETS_REPEATED && acks.is_empty() {
+            acks.extend(inbound.history.older_ack());
+        }
         (inbound.unreported, inbound.uncovered) = (0, 0);
         acks.extend(inbound.history.ack());
         let missed = inbound.history.missing();

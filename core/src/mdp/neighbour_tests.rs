@@ -191,6 +191,22 @@ fn six_acknowledgments_are_kept_for_packets_that_come_faster_than_they_are_answe
 }
 
 #[test]
+fn an_acknowledgment_of_several_packets_repeats_those_before() {
+    let (mut neighbour, node) = (told(), NodeConfig::default());
+    let mut ack = |packets: core::ops::RangeInclusive<u8>| {
+        for sequence in packets {
+            accept(&mut neighbour, 10, Arrival { sequence: Some(sequence), ..arrival(Unicast) }, None);
+        }
+        let report = neighbour.announce(at(10), &node, Announcement::Ack).unwrap();
+        report.acks.iter().map(|ack| ack.sequence).collect::<Vec<u8>>()
+    };
+    assert_eq!(ack(1..=16), [16]);
+    assert_eq!(ack(17..=32), [32]);
+    assert_eq!(ack(33..=48), [17, 48]);
+    assert_eq!(ack(49..=50), [50], "few packets may be one at a time");
+}
+
+#[test]
 fn numbers_begin_after_what_the_neighbour_has_seen() {
     let first = |transport, ack: Option<u8>| {
         let (mut neighbour, mut broadcasts) = (neighbour(), None);

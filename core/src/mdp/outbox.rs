@@ -1,8 +1,9 @@
 //! Frames on their way to one neighbour, and their retransmission (`spec/50` section 6).
 //!
 //! The neighbour acknowledges packets, not frames: a frame is delivered when the packet in which it was
-//! sent last is. It is sent again, in a new packet, when packets sent later were acknowledged and its
-//! own was not, or when its time is up. That goes on for a second; what is older is left to the layers above.
+//! sent last is. It is sent again, in a new packet, as soon as packets sent later were acknowledged and its
+//! own was not. When nothing is heard for longer than round trips take, the first few are sent again, whose
+//! acknowledgment tells of the rest. That goes on for a second; what is older is left to the layers above.
 //!
 //! A receiver knows only the last frames by their numbers. One that has fallen behind them is sent under a
 //! new number, if it is known to be lost.
@@ -30,15 +31,16 @@ const MAX_IN_FLIGHT: usize = 512;
 /// Frames that are sent with each announcement to a neighbour that may not hear us: fewer than a receiver tells
 /// apart, as they go out in several ways at once.
 const MAX_UNCONFIRMED: usize = 32;
-/// A packet is lost when one sent this much later was acknowledged and it was not, and a round trip has
-/// passed.
+/// A packet is lost when one sent this much later was acknowledged and it was not, or any later one and a quarter more
+/// than a round trip has passed.
 const REORDERING: u64 = 3;
-/// Resend delay before there is a measurement, and how many frames come again by then: their acknowledgment tells of
-/// the others. The reference daemon takes up to 333 ms for that until it has measurements of its own.
+/// Resend delay before there is a measurement. The reference daemon takes up to 333 ms for an acknowledgment until it has
+/// measurements of its own.
 const INITIAL_RESEND_DELAY: Duration = Duration::from_millis(100);
-const MAX_INITIAL: usize = 4;
+/// So many frames come again although nobody says that they are lost: their acknowledgment tells of the others.
+const MAX_PROBES: usize = 4;
 /// The least that the resend delay is above the smoothed round-trip time: acknowledgments are delayed.
-const MIN_VARIATION: Duration = Duration::from_millis(20);
+const MIN_VARIATION: Duration = Duration::from_millis(5);
 /// The resend delay doubles with each attempt, this often at most.
 const MAX_BACKOFF: u8 = 5;
 /// A frame is sent again this often at most, whatever acknowledgments say: anyone can forge them.
@@ -171,8 +173,8 @@ impl Outbox {
     /// The frame to send next: repairs come first.
     pub(super) fn next(&mut self, now: Instant) -> Option<Slot> {
         if self.quiet_until.is_some_and(|at| at <= now) {
-            let due = |entry: &InFlight| self.resend_at(entry).is_some_and(|at| at <= now);
-            if let Some(index) = self.repaired().position(due) {
+            let due = |(index, entry)| self.resend_at(index, entry).is_some_and(|at| at <= now);
+            if let Some(index) = (0..).zip(&self.in_flight).position(due) {
                 return Some(Slot::InFlight(index));
             }
             self.survey();
@@ -236,6 +238,7 @@ impl Outbox {
         if u64::from(behind) >= MAX_BEHIND {
             return; // not one of the last packets: an acknowledgment from before a restart
         }
+        let patience = self.round_trip.smoothed().map(|smoothed| smoothed + smoothed / 4);
         let (mut total, mut count) = (Duration::ZERO, 0);
         self.in_flight.retain_mut(|entry| {
             let packet = entry.packet.filter(|packet| packet.transport == last.transport);
@@ -249,7 +252,8 @@ impl Outbox {
                 total += now - entry.sent;
                 count += 1;
             }
-            entry.lost |= !received && age >= REORDERING;
+            entry.lost |=
+                !received && (age >= REORDERING || patience.is_some_and(|it| now - entry.sent >= it));
             !received
         });
         if count > 0 {
@@ -263,28 +267,28 @@ impl Outbox {
         if self.may_send() { Some(Instant::ZERO) } else { self.quiet_until }
     }
 
-    /// Those that come again if they are lost.
-    fn repaired(&self) -> impl Iterator<Item = &InFlight> {
-        let count = if self.round_trip.smoothed().is_some() { usize::MAX } else { MAX_INITIAL };
-        self.in_flight.iter().take(count)
-    }
-
     /// Looks through the frames in flight, so that this need not be done for each packet.
     fn survey(&mut self) {
-        self.quiet_until = self.repaired().filter_map(|entry| self.resend_at(entry)).min();
+        let frames = (0..).zip(&self.in_flight);
+        self.quiet_until = frames.filter_map(|(index, entry)| self.resend_at(index, entry)).min();
     }
 
-    /// When the frame is to be sent again. Never if nobody knows whether it arrived, and the neighbour would
-    /// take it for a new one, or after too many attempts.
-    fn resend_at(&self, entry: &InFlight) -> Option<Instant> {
+    /// When the frame at this place is to be sent again. Never if nobody knows whether it arrived, and the neighbour
+    /// would take it for a new one, or after too many attempts.
+    fn resend_at(&self, index: usize, entry: &InFlight) -> Option<Instant> {
         let ambiguous = !self.is_recent(entry.number) && (entry.doubtful || !entry.lost);
         if ambiguous || entry.attempts >= MAX_ATTEMPTS {
             return None;
         }
         let delay = match self.round_trip.smoothed() {
-            // Unless round trips vary so much that packets overtake each other.
-            Some(smoothed) if entry.lost => smoothed + self.round_trip.variation() * 4,
-            _ => self.resend_delay(entry.attempts),
+            // Unless round trips vary so much that packets overtake each other. Under a new number, one that is only
+            // late would be delivered twice.
+            Some(smoothed) if entry.lost => {
+                let certainty = if self.is_recent(entry.number) { 1 } else { 4 };
+                smoothed + self.round_trip.variation() * certainty
+            }
+            _ if index < MAX_PROBES => self.resend_delay(entry.attempts),
+            _ => return None,
         };
         Some(entry.sent + delay)
     }
@@ -304,222 +308,5 @@ impl Outbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use core::iter;
-
-    const UNICAST: Transport = Transport::Unicast;
-
-    fn packet(number: u64) -> PacketNumber {
-        PacketNumber { transport: UNICAST, number }
-    }
-
-    fn at(millis: u64) -> Instant {
-        Instant::from_millis(millis)
-    }
-
-    fn frame(millis: u64) -> Frame {
-        Frame {
-            source: None,
-            destination: Sid::new([1; 32]),
-            hops: Hops::DEFAULT,
-            flood: None,
-            protection: Protection::Clear,
-            payload: Vec::new(),
-            queued: at(millis),
-            once: false,
-            number: None,
-            _place: None,
-        }
-    }
-
-    /// An outbox from which frames 0, 1, ... were sent at time 0 in the packets `first`, `first + 1`, ...
-    fn sent(first: u64, count: u64) -> Outbox {
-        let mut outbox = Outbox::new();
-        outbox.set_confirmed(true);
-        for number in 0..count {
-            outbox.push(frame(0));
-            outbox.sent(at(0), Slot::Unsent, number, Some(packet(first + number)));
-        }
-        outbox
-    }
-
-    /// Takes everything that is to be sent again, in packets from `number` on.
-    fn resend(outbox: &mut Outbox, now: Instant, number: u64) -> Vec<u64> {
-        let mut packets = number..;
-        let frames = iter::from_fn(|| {
-            let slot = outbox.next(now)?;
-            let number = outbox.get(slot)?.1?;
-            outbox.sent(now, slot, number, packets.next().map(packet));
-            Some(number)
-        });
-        frames.collect()
-    }
-
-    #[test]
-    fn what_later_packets_overtook_is_lost() {
-        let mut outbox = sent(250, 8);
-        // 250 came, 251 to 253 and 255 did not, 254 and 256 came, 257 is under way: 256 is 0 on the wire.
-        outbox.acknowledge(at(10), packet(257), Ack { sequence: 0, mask: 0b10_0010 });
-        // A round trip is 10 ms, give or take 5.
-        assert_eq!((resend(&mut outbox, at(29), 258), outbox.deadline()), (Vec::new(), Some(at(30))));
-        assert_eq!(resend(&mut outbox, at(30), 258)[..3], [1, 2, 3]);
-    }
-
-    #[test]
-    fn an_acknowledgment_from_before_a_restart_means_nothing() {
-        let mut outbox = sent(300, 2);
-        for sequence in [(302_u64 as u8), 200, 173] {
-            outbox.acknowledge(at(10), packet(301), Ack { sequence, mask: u32::MAX });
-        }
-        assert_eq!(resend(&mut outbox, at(400), 302), [0, 1]);
-        let other = PacketNumber { transport: Transport::Broadcast, number: 303 };
-        outbox.acknowledge(at(401), other, Ack { sequence: 303_u64 as u8, mask: u32::MAX });
-        assert_eq!(outbox.in_flight.len(), 2, "another stream");
-        outbox.acknowledge(at(401), packet(303), Ack { sequence: 303_u64 as u8, mask: u32::MAX });
-        assert_eq!(outbox.in_flight.len(), 0);
-    }
-
-    #[test]
-    fn an_acknowledgment_of_what_was_not_sent_yet_means_nothing() {
-        let mut outbox = sent(300, 300);
-        let next = PacketNumber { transport: UNICAST, number: 600 };
-        outbox.acknowledge(at(10), packet(599), Ack { sequence: next.number as u8, mask: u32::MAX });
-        assert_eq!(outbox.in_flight.len(), 300);
-        assert!(outbox.in_flight.iter().all(|entry| !entry.lost));
-    }
-
-    #[test]
-    fn without_acknowledgment_frames_come_again_less_and_less_often() {
-        let mut outbox = sent(300, 2);
-        outbox.acknowledge(at(10), packet(301), Ack { sequence: 301_u64 as u8, mask: 0 });
-        // 10 ms to and fro, no less than 20 ms for variation.
-        let times = iter::from_fn(|| {
-            let deadline = outbox.deadline()?;
-            assert_eq!(resend(&mut outbox, deadline, 302), [0]);
-            Some(deadline)
-        });
-        assert_eq!(times.take(4).collect::<Vec<_>>(), [at(30), at(90), at(210), at(450)]);
-    }
-
-    #[test]
-    fn the_first_attempts_wait_for_a_measurement() {
-        assert_eq!(sent(300, 1).deadline(), Some(at(100)));
-    }
-
-    #[test]
-    fn until_there_is_a_measurement_four_frames_come_again() {
-        let mut outbox = sent(300, 6);
-        assert_eq!(resend(&mut outbox, at(100), 306), [0, 1, 2, 3]);
-        outbox.acknowledge(at(110), packet(309), Ack { sequence: 309_u64 as u8, mask: 0 });
-        assert_eq!(resend(&mut outbox, at(2000), 310), [0, 1, 2, 4, 5]);
-    }
-
-    #[test]
-    fn a_frame_that_was_sent_before_there_was_a_way_keeps_its_number() {
-        let mut outbox = Outbox::new();
-        for number in [Some(HISTORY), None] {
-            outbox.push(Frame { number, ..frame(0) });
-        }
-        outbox.next_frame = 2 * HISTORY - 1;
-        assert_eq!(outbox.get(Slot::Unsent).unwrap().1, Some(HISTORY));
-        outbox.next_frame += 1;
-        assert_eq!(outbox.get(Slot::Unsent).unwrap().1, None, "it is not known any more");
-        outbox.sent(at(0), Slot::Unsent, HISTORY, None);
-        assert_eq!(outbox.get(Slot::Unsent).unwrap().1, None, "the other was not sent");
-        assert!(outbox.in_flight[0].doubtful);
-    }
-
-    #[test]
-    fn a_frame_that_is_lost_before_there_is_a_measurement_comes_again() {
-        let mut outbox = sent(300, 1);
-        outbox.acknowledge(at(10), packet(304), Ack { sequence: 304_u64 as u8, mask: 0b111 });
-        assert_eq!(outbox.deadline(), Some(at(100)));
-        assert_eq!(resend(&mut outbox, at(100), 305), [0]);
-    }
-
-    #[test]
-    fn a_frame_comes_again_32_times_at_most() {
-        let mut outbox = sent(300, 2);
-        outbox.acknowledge(at(0), packet(301), Ack { sequence: 301_u64 as u8, mask: 0 });
-        // It is said to be lost again and again.
-        let mut count = 0;
-        for number in (400..).step_by(4).take(100) {
-            count += resend(&mut outbox, at(number), number).len();
-            outbox.acknowledge(at(number), packet(number + 3), Ack { sequence: number as u8 + 3, mask: 0 });
-        }
-        assert_eq!((count, outbox.in_flight.len()), (32, 1));
-        assert_eq!((outbox.next(at(10_000)), outbox.deadline()), (None, None));
-    }
-
-    #[test]
-    fn old_frames_are_given_up() {
-        let mut outbox = sent(300, 10);
-        let second = Duration::from_secs(1);
-        outbox.expire(at(999), second, 10);
-        assert_eq!(outbox.in_flight.len(), 10);
-        outbox.expire(at(1000), second, 10);
-        assert_eq!(outbox.in_flight.len(), 0);
-        assert_eq!((outbox.next(at(1000)), outbox.deadline()), (None, None));
-        outbox.push(frame(1000));
-        assert_eq!(outbox.expire(at(2000), second, 10), 1);
-        assert_eq!(outbox.unsent(), 0);
-    }
-
-    #[test]
-    fn a_frame_that_the_neighbour_no_longer_knows_by_its_number_is_sent_again_only_if_it_is_lost() {
-        let mut outbox = sent(300, 4);
-        outbox.expire(at(1), Duration::from_secs(1), HISTORY + 1);
-        assert_eq!(resend(&mut outbox, at(400), 304), [2, 3], "what has fallen behind may have come");
-        outbox.acknowledge(at(401), packet(305), Ack { sequence: 303_u64 as u8, mask: 0b10 });
-        assert_eq!(outbox.next(at(401)), None, "it may still come");
-        let slot = outbox.next(at(2000)).unwrap();
-        assert_eq!(slot, Slot::InFlight(0), "the first did not come, the second did");
-        assert_eq!(outbox.get(slot).unwrap().1, None, "it needs a new number");
-        outbox.sent(at(999), slot, HISTORY + 2, Some(packet(306)));
-        outbox.expire(at(999), Duration::from_secs(1), HISTORY + 3);
-        assert_eq!(outbox.get(slot).unwrap().1, Some(HISTORY + 2));
-    }
-
-    #[test]
-    fn the_delay_leaves_room_for_round_trips_that_vary() {
-        let mut outbox = sent(300, 2);
-        outbox.acknowledge(at(40), packet(301), Ack { sequence: 301_u64 as u8, mask: 0 });
-        assert_eq!(outbox.deadline(), Some(at(40 + 4 * 20)));
-    }
-
-    #[test]
-    fn a_frame_of_which_two_copies_are_about_is_not_sent_under_a_new_number() {
-        for (in_time, again) in [(false, None), (true, Some(Slot::InFlight(0)))] {
-            let mut outbox = sent(300, 1);
-            if in_time {
-                outbox.acknowledge(at(10), packet(304), Ack { sequence: 304_u64 as u8, mask: 0b111 });
-            }
-            assert_eq!(resend(&mut outbox, at(400), 305), [0], "it is lost, or was not acknowledged");
-            outbox.acknowledge(at(410), packet(309), Ack { sequence: 309_u64 as u8, mask: 0b111 });
-            outbox.expire(at(410), Duration::from_secs(10), HISTORY + 1);
-            assert_eq!(outbox.next(at(5000)), again, "the copy is lost");
-        }
-    }
-
-    #[test]
-    fn few_frames_are_sent_to_a_neighbour_that_may_not_hear_them() {
-        let mut outbox = sent(300, 32);
-        for _ in 0..2 {
-            outbox.push(frame(0));
-        }
-        outbox.budget = Some(1);
-        assert_eq!((outbox.next(at(0)), outbox.deadline()), (Some(Slot::Unsent), Some(at(0))));
-        outbox.sent(at(0), Slot::Unsent, 32, None);
-        assert_eq!((outbox.next(at(0)), outbox.deadline()), (None, Some(at(100))));
-        outbox.set_confirmed(false);
-        assert_eq!(outbox.next(at(0)), Some(Slot::Unsent));
-    }
-
-    #[test]
-    fn few_frames_wait_for_their_acknowledgment() {
-        let mut outbox = sent(300, 600);
-        outbox.expire(at(1), Duration::from_secs(1), 600);
-        assert_eq!(outbox.in_flight.len(), MAX_IN_FLIGHT);
-    }
-}
+#[path = "outbox_tests.rs"]
+mod tests;

@@ -131,6 +131,14 @@ impl Uplink {
         }
     }
 
+    /// Whether losses on the way to a node are repaired below, whoever sends what gets lost.
+    pub(crate) fn repairs(&self, to: &Sid) -> bool {
+        match self {
+            Self::Node(node) => node.next_hop(to).is_some_and(|next_hop| next_hop != *to),
+            Self::Daemon(_) => true,
+        }
+    }
+
     /// Sends a datagram, see [`Node::send`] and [`Daemon::send`].
     ///
     /// # Errors

@@ -262,6 +262,7 @@ impl Connection {
         self.check_finished(now);
         self.handle_timeout(now, path); // an acknowledgment may show a loss that is due already
         self.send.set_copied(path.copied_round_trip().filter(|_| self.form.is_tagged()));
+        self.send.is_repaired = path.is_repaired;
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, path: &mut Path) {

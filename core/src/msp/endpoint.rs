@@ -267,6 +267,11 @@ impl Endpoint {
         self.schedule.paths.get_mut(peer).into_iter().for_each(|path| path.carriage.on_refused(now));
     }
 
+    /// Whether the hops to this peer repair what they lose.
+    pub(crate) fn set_repaired(&mut self, peer: &Sid, is_repaired: bool) {
+        self.schedule.paths.get_mut(peer).into_iter().for_each(|path| path.is_repaired = is_repaired);
+    }
+
     /// The ports that it listens on and that its streams have.
     pub(crate) fn changed_ports(&mut self) -> BTreeSet<Port> {
         self.ports_changed = false;

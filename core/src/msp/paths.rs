@@ -27,6 +27,8 @@ pub(crate) struct Path {
     /// When all copies would have left at the rate that they may have.
     copied: Instant,
     pub(crate) carriage: Carriage,
+    /// Each hop repairs its losses.
+    pub(super) is_repaired: bool,
     streams: usize,
     /// When the last stream on it ended.
     left: Instant,
@@ -40,6 +42,7 @@ impl Path {
             loss: Loss::NONE,
             copied: Instant::ZERO,
             carriage: Carriage::new(),
+            is_repaired: false,
             streams: 0,
             left: Instant::ZERO,
         }
@@ -48,6 +51,8 @@ impl Path {
     /// Segments were acknowledged, after this time.
     pub(super) fn on_acknowledged(&mut self, now: Instant, round_trip: Option<Duration>, held: Duration) {
         round_trip.into_iter().for_each(|sample| self.round_trip.sample(now, sample));
+        let variation = self.round_trip.variation();
+        self.rate.set_tolerance(if self.is_repaired { variation * 2 } else { Duration::ZERO });
         let minimum = self.round_trip.minimum();
         self.rate.on_acknowledged(now - held, round_trip, minimum.or(round_trip).unwrap_or_default());
     }

@@ -176,7 +176,7 @@ impl SendBuffer {
         if self.in_flight() == 0 {
             return None;
         }
-        let overtaking = selective.overtaking(round_trip);
+        let overtaking = selective.overtaking(round_trip, self.is_repaired);
         let sent = (0..).map(|index| self.base + index).zip(self.segments.iter().take(self.sent));
         let overtaken = sent.filter_map(|(seq, segment)| overtaking?.lost_at(seq, segment));
         let reordering = overtaken.min();
@@ -193,7 +193,8 @@ impl SendBuffer {
         path: &mut Path,
     ) -> Loss {
         let newest = self.newest();
-        let overtaking = self.selective.as_ref().and_then(|selective| selective.overtaking(round_trip));
+        let overtaking =
+            self.selective.as_ref().and_then(|selective| selective.overtaking(round_trip, self.is_repaired));
         let mut last_lost = None;
         for (seq, segment) in
             (0..).map(|index| self.base + index).zip(self.segments.iter_mut().take(self.sent))
@@ -238,9 +239,12 @@ impl SendBuffer {
 
 impl Selective {
     /// What was sent before this and has not arrived was overtaken.
-    fn overtaking(&self, round_trip: &RoundTrip) -> Option<Overtaking> {
+    fn overtaking(&self, round_trip: &RoundTrip, is_repaired: bool) -> Option<Overtaking> {
         let (smoothed, minimum) = (round_trip.smoothed()?, round_trip.minimum()?);
-        let window = (minimum * self.reordering / REORDERING_FRACTION).max(MIN_REORDERING);
+        let mut window = (minimum * self.reordering / REORDERING_FRACTION).max(MIN_REORDERING);
+        if is_repaired {
+            window = window.max(smoothed * 2 + round_trip.variation() * 4);
+        }
         Some(Overtaking {
             sent_at: self.latest?,
             highest: self.highest?,

@@ -67,6 +67,18 @@ fn what_was_overtaken_is_lost_as_long_as_nothing_is_known_to_be_reordered() {
 
 /// It comes with a later packet, as the first acknowledgment was lost.
 #[test]
+fn where_hops_repair_losses_two_round_trips_more_are_waited_for() {
+    let (mut buffer, round_trip) = sent(8);
+    buffer.is_repaired = true;
+    buffer.on_report(ms(146), &report(1, &[(1, 2), (1, 2)]), of(105), &mut Path::new());
+    assert_eq!(timeout(&mut buffer, &round_trip, 150), (Loss::None, Vec::new()));
+    let selective = buffer.selective.as_ref().unwrap();
+    let patience =
+        [false, true].map(|it| selective.overtaking(&round_trip, it).unwrap().patience.as_millis());
+    assert_eq!(patience, [41, 120], "the variation has become almost 0");
+}
+
+#[test]
 fn an_echo_that_was_held_for_longer_than_it_can_say_is_no_round_trip() {
     let (mut buffer, _) = sent(1);
     let echo = Some(Echo { sent_at: ms(100), held: Echo::LONGEST_HELD });

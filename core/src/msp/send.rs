@@ -99,6 +99,8 @@ pub(crate) struct SendBuffer {
     /// If the peer reports what has arrived; the four below are for one that does not.
     pub(super) selective: Option<Selective>,
     pub(super) copies: Copies,
+    /// Each hop repairs its losses, which makes segments late that are not lost.
+    pub(super) is_repaired: bool,
     /// Segments beyond the first one that have arrived, as far as repeated acknowledgments tell.
     arrived_beyond: usize,
     /// Whether the peer has repeated its acknowledgment since the first segment became the first.
@@ -167,6 +169,7 @@ impl SendBuffer {
             tail: None,
             selective: None,
             copies: Copies::NONE,
+            is_repaired: false,
             arrived_beyond: 0,
             repeated: false,
             recovery: Recovery::None,

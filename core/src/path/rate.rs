@@ -109,6 +109,8 @@ pub(crate) struct Rate {
     /// The newest packet of the acknowledgment that is being read.
     newest: Option<Sent>,
     minimum: Duration,
+    /// What the repair of losses on the way adds to round trips, without any queue.
+    tolerance: Duration,
     calm_loss: Loss,
     /// When all that was sent would have left at the pace, and until when nothing may.
     drained: Instant,
@@ -135,6 +137,7 @@ impl Rate {
             limited_until: 0,
             newest: None,
             minimum: Duration::MAX,
+            tolerance: Duration::ZERO,
             calm_loss: Loss::NONE,
             drained: Instant::ZERO,
             paused_until: Instant::ZERO,
@@ -204,6 +207,11 @@ impl Rate {
     /// Nobody wants to know what became of packets with so many bytes.
     pub(crate) const fn on_forgotten(&mut self, bytes: u64) {
         self.in_flight = self.in_flight.saturating_sub(bytes);
+    }
+
+    /// Losses are repaired on the way, which makes round trips vary by so much.
+    pub(crate) const fn set_tolerance(&mut self, tolerance: Duration) {
+        self.tolerance = tolerance;
     }
 
     /// An acknowledgment was read; the newest packet that it tells of arrived at `at` but for the way back and took
@@ -298,7 +306,7 @@ impl Rate {
     }
 
     fn is_queue(&self, round_trip: Duration) -> bool {
-        round_trip > self.minimum + (self.minimum / 2).max(MIN_QUEUE_DELAY)
+        round_trip > self.minimum + (self.minimum / 2).max(MIN_QUEUE_DELAY) + self.tolerance
     }
 
     fn advance(&mut self, now: Instant, new_round: bool, used: bool) {

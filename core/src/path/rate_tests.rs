@@ -232,3 +232,10 @@ fn no_rate_is_too_high_to_reckon_with() {
     model.on_sent(now + least, 1200, true);
     assert!(model.next() <= now + SECOND);
 }
+
+#[test]
+fn what_the_repair_of_losses_adds_to_round_trips_is_no_queue() {
+    let mut model = Rate::new();
+    (model.minimum, model.tolerance) = (ROUND_TRIP, Duration::from_millis(15));
+    assert!(!model.is_queue(Duration::from_millis(75)) && model.is_queue(Duration::from_millis(76)));
+}
