@@ -9,7 +9,7 @@ use crate::exchange::{Turn, exchange, serve};
 use crate::lab;
 use crate::lab::Lab;
 use crate::ours::Ours;
-use crate::process::Process;
+use crate::process::{Process, until};
 use crate::scratch::{assert_same, noise};
 
 /// The nodes of most tests.
@@ -322,9 +322,11 @@ fn peers_and_routes_are_those_of_the_daemon_that_we_are_clients_of() {
         assert!(line.contains(&format!("\"sid\":\"{}\"", ours.sid())), "{line}");
         // The daemon says on which interface, too.
         assert!(line.contains("\"interface\":\"left\""), "{line}");
-        // We see the same of the daemon.
-        let shown = ours.spawn(&[command, "--json"], None).finish();
-        shown.assert_status(command, 0);
-        assert!(shown.text().contains(&format!("\"sid\":\"{}\"", theirs.sid())), "{}", shown.text());
+        // We see the same of the daemon, as soon as it has told that it hears us.
+        let theirs = format!("\"sid\":\"{}\"", theirs.sid());
+        until(&format!("{theirs} among our {command}"), || {
+            let shown = ours.spawn(&[command, "--json"], None).finish();
+            shown.text().contains(&theirs).then_some(())
+        });
     }
 }
