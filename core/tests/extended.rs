@@ -301,6 +301,34 @@ fn each_feature_is_used_only_if_the_peer_understands_it() {
     assert_eq!(told(0xff), (1, 256, Some(Timestamp(5))));
 }
 
+/// A peer that names the connection as the listener has is there: what it sends may take memory, even if nothing has
+/// reached the user. Else a lost first message would cost all that comes in the next round trip.
+#[test]
+fn what_follows_a_lost_first_message_is_kept() {
+    let (mut end, now, mut buffer) =
+        (Endpoint::new(Config::default(), [14; 32]), Instant::from_millis(1000), Vec::new());
+    end.listen(Pair::PORT.into()).unwrap();
+    let from = Addr::new(Side::A.sid(), 700.into());
+    let datagram =
+        |packet: Vec<u8>| Datagram::new(from, Pair::PORT.into(), Protection::Encrypted, packet.into());
+    let mut offer = b"\x04\xff\xff\x01\0second".to_vec();
+    Offer { nonce: 7 }.mark(&mut offer);
+    end.handle_datagram(now, datagram(offer)).unwrap();
+    end.handle_timeout(now + ms(10));
+    let _ = end.poll_transmit(now + ms(10), &mut buffer).unwrap();
+    let tag = Repr::parse(&buffer).unwrap().tag;
+    let settings = Some(Settings { nonce: 7, features: 0xff, max_message: 1387 });
+    for seq in 2..30 {
+        let data = Data { seq: Seq(seq), shutdown: false, part: None, payload: b"later" };
+        let packet = emit(&Repr { settings, ..Repr::new(tag, Body::Data(data)) });
+        end.handle_datagram(now + ms(20), datagram(packet)).unwrap();
+    }
+    end.handle_timeout(now + ms(30));
+    let _ = end.poll_transmit(now + ms(30), &mut buffer).unwrap();
+    let (acknowledgment, _) = Repr::parse(&buffer).unwrap().split().0.acknowledgment.unwrap();
+    assert_eq!((acknowledgment.window, acknowledgment.highest()), (256, Seq(29)));
+}
+
 /// Of many messages, with one lost, that one is sent again and no other.
 #[test]
 fn a_loss_costs_one_retransmission() {

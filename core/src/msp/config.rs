@@ -18,15 +18,15 @@ pub struct Config {
     /// 2047: what a fast and long path holds while a lost message is repaired.
     pub send_window: u16,
     /// Messages per stream that are kept while they wait to be consumed or for an earlier one. A stream begins with
-    /// 256, and gets more when the user consumes as fast as they come. 1 to 16,384; default 2048.
+    /// 256, and soon gets more when the user consumes as fast as they come. 1 to 16,384; default 2048.
     pub receive_window: u16,
     /// Bytes of messages to send that all streams together may keep, each counted with 64 more for what
     /// belongs to it. Beyond it, a stream still takes messages while it has fewer than eight. Default 4 MiB.
     pub send_memory: usize,
     /// Bytes of received messages that all streams together may keep, counted in the same way. The streams
     /// of one peer may keep no more than is left free, so that no peer has more than half, and a half-open
-    /// stream none of it. Beyond it, a stream still keeps up to eight messages, so that none stands still.
-    /// Default 8 MiB.
+    /// stream none of it until its peer names it in extended packets. Beyond it, a stream still keeps up to eight
+    /// messages, so that none stands still. Default 8 MiB.
     pub receive_memory: usize,
     /// Streams that may exist at once, both ways. The last eighth of them can be opened only here, or by
     /// peers with a stream in use. Default 256.

@@ -84,7 +84,7 @@ pub(crate) struct Connection {
     /// Bytes of messages that the peer has acknowledged, and of those that were consumed.
     pub(super) outbound: Meter,
     pub(super) inbound: Meter,
-    /// What all streams together might still keep when the last packet came.
+    /// What the streams of the peer might still keep when the last packet came.
     memory: usize,
     /// Bytes on their way whose fate does not matter any more.
     pub(super) abandoned: u64,
@@ -182,7 +182,7 @@ impl Connection {
         Stats { round_trip, congestion_window, ..self.stats }
     }
 
-    /// Takes a packet of the peer. `payload` is its message; `memory` is what all streams together may still keep.
+    /// Takes a packet of the peer. `payload` is its message; `memory` is what the streams of the peer may still keep.
     /// One that is not of this connection changes nothing.
     pub(crate) fn handle_packet(
         &mut self,
@@ -196,7 +196,6 @@ impl Connection {
         if self.form.is_tagged() {
             self.send.use_reports();
         }
-        self.memory = memory;
         match verdict {
             Verdict::Taken => {
                 let packet = packet.expand(now, &self.send, &self.receive);
@@ -206,6 +205,13 @@ impl Connection {
             Verdict::Foreign => {}
         }
         verdict
+    }
+
+    /// Whether messages of the peer may take memory that others could use. Those of one that may not be there, and whose
+    /// packets were recorded and are sent again, may not: they do not name the connection as this end has.
+    fn may_keep(&self) -> bool {
+        let is_there = self.peer_has_heard && self.form.is_tagged();
+        self.role == Role::Initiator || is_there || self.is_used()
     }
 
     fn take(&mut self, now: Instant, packet: &Incoming<'_>, payload: Bytes, memory: usize, path: &mut Path) {
@@ -229,6 +235,7 @@ impl Connection {
         }
         self.wake(now, packet.content);
         self.peer_has_heard |= !packet.first;
+        self.memory = if self.may_keep() { memory } else { 0 };
         let has_data = matches!(packet.content, Content::Data { .. });
         let unacknowledged = self.send.payload_bytes();
         if let Some((report, echo)) = packet.report.filter(|_| self.form.is_tagged()) {
@@ -242,7 +249,7 @@ impl Connection {
         }
         self.outbound.count(now, unacknowledged.saturating_sub(self.send.payload_bytes()));
         if let Content::Data { seq, shutdown, part } = packet.content {
-            let insertion = self.on_data(now, seq, part, payload, shutdown, memory);
+            let insertion = self.on_data(now, seq, part, payload, shutdown);
             if matches!(insertion, Insertion::InOrder | Insertion::OutOfOrder) {
                 self.form.on_news(now, packet.time);
             }
@@ -504,7 +511,6 @@ impl Connection {
         part: Option<Part>,
         payload: Bytes,
         shutdown: bool,
-        memory: usize,
     ) -> Insertion {
         self.stats.received += 1;
         self.received_data = true;
@@ -513,8 +519,8 @@ impl Connection {
         self.first_message.note(seq, &payload);
         let had_hole = self.receive.has_hole();
         let insertion = match part {
-            Some(part) => self.receive.insert_part(seq, part, payload, shutdown, memory),
-            None => self.receive.insert(seq, payload, shutdown, memory),
+            Some(part) => self.receive.insert_part(seq, part, payload, shutdown, self.memory),
+            None => self.receive.insert(seq, payload, shutdown, self.memory),
         };
         match insertion {
             // A reference peer is told of what is consumed, and no sooner.

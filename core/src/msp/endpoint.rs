@@ -219,13 +219,9 @@ impl Endpoint {
         }
         let id = id?;
         let Some(slot) = self.slots.get_mut(&id) else { return Err(DatagramError::UnknownStream) };
-        let memory = if slot.used {
-            let free = self.config.receive_memory.saturating_sub(self.schedule.received);
-            // So that a peer has no more than is left free.
-            free.saturating_sub(self.schedule.peers.received(&from.sid)) / 2
-        } else {
-            0
-        };
+        // So that a peer has no more than is left free.
+        let free = self.config.receive_memory.saturating_sub(self.schedule.received);
+        let memory = free.saturating_sub(self.schedule.peers.received(&from.sid)) / 2;
         let Some(path) = self.schedule.paths.get_mut(&from.sid) else {
             return Err(DatagramError::UnknownStream);
         };
