@@ -4,6 +4,10 @@
 //! This is the model of BBR (draft-ietf-ccwg-bbr) with one change. What a radio loses has used its time on the air,
 //! so it counts as taken, as long as round trips show no queue that could have overflowed: the rate is what the
 //! path can be given, not what comes out of it. Taking the latter, a sender slows down with every lost packet.
+//!
+//! And it begins otherwise: doubling what is sent in each round takes long where a round does. How far apart packets
+//! arrive that were sent at once shows how fast the slowest link is (packet trains, Dovrolis, Ramanathan and Moore,
+//! 2001), so a new path is given that after the first full flight.
 
 use crate::Instant;
 use core::time::Duration;
@@ -17,8 +21,14 @@ const DRAIN: u64 = 35;
 const CYCLE: [u64; 8] = [125, 75, 100, 100, 100, 100, 100, 100];
 /// Of the window: acknowledgments come late and in groups.
 const WINDOW: u64 = 200;
+/// Of the pace in the first two turns while others keep a queue, by a part for each 40 ms of the round trip: the longer
+/// it is, the fewer such turns there are in the time in which TCP grows.
+const YIELD: u64 = 7;
+const YIELDS: u64 = 4;
 /// The pace stays this much below the rate, so that no queue is left in the long run.
 const MARGIN: u64 = 99;
+/// The same on a new path, of what its trains show.
+const TRAINS: u64 = 98;
 /// The path is full when the rate has not grown by a quarter for so many rounds.
 const FULL_ROUNDS: u8 = 3;
 /// Rounds whose rates are remembered, and those while there is a queue: the path may have become slower.
@@ -33,6 +43,8 @@ const MIN_SAMPLE: u64 = 3 * 1200;
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes that may be on their way beyond the window: one group of packets that are acknowledged together.
 const GROUP: u64 = 16 * 1200;
+/// No more may be on the way of a new path than so many times what has arrived.
+const GROWTH: u64 = 32;
 /// What leaves at once takes this long at the pace, or is this many bytes.
 const BURST: Duration = Duration::from_millis(1);
 const BURST_BYTES: u64 = 4 * 1200;
@@ -108,6 +120,8 @@ pub(crate) struct Rate {
     limited_until: u64,
     /// The newest packet of the acknowledgment that is being read.
     newest: Option<Sent>,
+    /// While the path is new.
+    trains: Option<Trains>,
     minimum: Duration,
     /// What the repair of losses on the way adds to round trips, without any queue.
     tolerance: Duration,
@@ -136,6 +150,7 @@ impl Rate {
             in_flight: 0,
             limited_until: 0,
             newest: None,
+            trains: Some(Trains::NONE),
             minimum: Duration::MAX,
             tolerance: Duration::ZERO,
             calm_loss: Loss::NONE,
@@ -158,6 +173,7 @@ impl Rate {
     pub(crate) fn on_sent(&mut self, now: Instant, bytes: usize, more: bool) -> Sent {
         let bytes = bytes as u64;
         if self.in_flight == 0 {
+            self.trains.iter_mut().for_each(Trains::interrupt);
             (self.taken, self.taken_at, self.taken_sent) = (self.total, now, now);
         }
         self.in_flight += bytes;
@@ -242,6 +258,7 @@ impl Rate {
             }
         }
         (self.taken, self.taken_at, self.taken_sent) = (newest.total, at, newest.at);
+        self.trains.iter_mut().for_each(|trains| trains.note(newest, at));
         let new_round = newest.total > self.round_end;
         if new_round {
             self.round_end = self.total;
@@ -269,11 +286,16 @@ impl Rate {
 
     /// Bytes that may leave in a second, 0 for any number.
     fn pace(&self) -> u64 {
+        if let Some(rate) = self.shown() {
+            return rate * TRAINS / 100;
+        }
         let (least, gain) = match self.phase {
             // A sender that has had little to send has learned little.
             Phase::Startup { .. } => (GROUP * 1_000_000 / self.micros().max(1), STARTUP),
             Phase::Drain => (MIN_RATE, DRAIN),
-            Phase::Cruise { place: 0 | 1, .. } if self.queueing => (MIN_RATE, 92),
+            Phase::Cruise { place: 0 | 1, .. } if self.queueing => {
+                (MIN_RATE, 100 - YIELD * (self.micros() / 40_000).clamp(1, YIELDS))
+            }
             Phase::Cruise { place, .. } => (MIN_RATE, CYCLE[place] * MARGIN / 100),
         };
         if self.rate() == 0 { 0 } else { self.rate().max(least) * gain / 100 }
@@ -286,12 +308,24 @@ impl Rate {
             0 => 2 * GROUP,
             rate => (rate / 200).clamp(4 * 1200, GROUP),
         };
-        self.product() * gain / 100 + group
+        match self.shown() {
+            Some(rate) => (self.product_of(rate) * 5 / 4).min(GROWTH * self.delivered) + group,
+            None => self.product() * gain / 100 + group,
+        }
+    }
+
+    /// Bytes a second that the slowest link of a new path seems to take.
+    fn shown(&self) -> Option<u64> {
+        self.trains.as_ref().and_then(Trains::rate)
     }
 
     /// Bytes on the way when the path is full and there is no queue.
     fn product(&self) -> u64 {
-        self.rate().saturating_mul(self.micros()) / 1_000_000
+        self.product_of(self.rate())
+    }
+
+    fn product_of(&self, rate: u64) -> u64 {
+        rate.saturating_mul(self.micros()) / 1_000_000
     }
 
     fn micros(&self) -> u64 {
@@ -306,7 +340,7 @@ impl Rate {
     }
 
     fn is_queue(&self, round_trip: Duration) -> bool {
-        round_trip > self.minimum + (self.minimum / 2).max(MIN_QUEUE_DELAY) + self.tolerance
+        round_trip > self.minimum + (self.minimum / 3).max(MIN_QUEUE_DELAY) + self.tolerance
     }
 
     fn advance(&mut self, now: Instant, new_round: bool, used: bool) {
@@ -314,11 +348,17 @@ impl Rate {
             Phase::Startup { rate, rounds } if new_round => {
                 let grown = self.round_delivered >= rate + rate / 4;
                 let rounds = if grown { 0 } else { rounds + u8::from(used) };
-                self.phase = if rounds >= FULL_ROUNDS || (self.queueing && self.in_flight >= GROUP / 2) {
+                let is_full = self.shown().is_some_and(|rate| self.rate() >= rate / 10 * 9);
+                self.phase = if is_full && !self.queueing {
+                    Phase::Cruise { place: 2, since: now, rate: u64::MAX / 2 }
+                } else if rounds >= FULL_ROUNDS || (self.queueing && self.in_flight >= GROUP / 2) {
                     Phase::Drain
                 } else {
                     Phase::Startup { rate: if grown { self.round_delivered } else { rate }, rounds }
                 };
+                if !matches!(self.phase, Phase::Startup { .. }) {
+                    self.trains = None;
+                }
             }
             Phase::Startup { .. } => {}
             Phase::Drain => {
@@ -344,6 +384,42 @@ impl Rate {
                 }
             }
         }
+    }
+}
+
+/// What packets that were sent at once show of the slowest link on their way: how long it takes for each.
+#[derive(Debug)]
+struct Trains {
+    /// The newest packet that has arrived: what had been sent then, when that was, and when it arrived.
+    newest: Option<(u64, Instant, Instant)>,
+    /// Bytes that have arrived behind others that were sent with them, and the time that this took.
+    bytes: u64,
+    time: Duration,
+}
+
+impl Trains {
+    const NONE: Self = Self { newest: None, bytes: 0, time: Duration::ZERO };
+
+    /// What is sent next follows nothing.
+    const fn interrupt(&mut self) {
+        self.newest = None;
+    }
+
+    fn note(&mut self, newest: Sent, at: Instant) {
+        let before = self.newest.replace((newest.total, newest.at, at));
+        let Some((total, sent_at, arrived_at)) = before else { return };
+        let time = at - arrived_at;
+        if time >= (newest.at - sent_at) * 4 {
+            self.bytes += newest.total - total;
+            self.time += time;
+        }
+    }
+
+    /// Bytes a second, when there were enough.
+    fn rate(&self) -> Option<u64> {
+        let micros = u64::try_from(self.time.as_micros()).unwrap_or(u64::MAX);
+        let rate = self.bytes.saturating_mul(1_000_000).checked_div(micros)?;
+        (self.bytes >= GROUP).then(|| rate.clamp(MIN_RATE, MAX_RATE))
     }
 }
 

@@ -62,7 +62,7 @@ impl Path {
     fn run(&mut self, length: Duration) -> Seen {
         let end = self.now + length;
         let (mut seen, mut passed) = (Seen { sent: 0, overflowed: 0, wait: Duration::ZERO }, 0);
-        while seen.sent < 10 * self.rate * length.as_secs() {
+        while seen.sent < 10 * self.rate * (length.as_secs() + 1) {
             let next = self.model.has_window().then(|| self.model.next().max(self.now));
             let answer = self.answers.front().map(|(at, ..)| *at);
             let Some(at) = next.into_iter().chain(answer).min().filter(|at| *at <= end) else { break };
@@ -135,6 +135,33 @@ fn a_path_that_becomes_slow_gets_less_at_once_and_more_when_it_is_fast_again() {
     let seen = path.run(5 * SECOND);
     let share = path.share(&seen, 5 * SECOND);
     assert!(share > 0.85, "{share}");
+}
+
+/// The first flight shows what the slowest link takes, and the second fills it.
+#[test]
+fn a_new_path_is_full_after_two_round_trips_and_no_queue_is_left() {
+    let mut path = Path::new(20_000_000, 800_000, 0);
+    let seen = path.run(2 * ROUND_TRIP);
+    assert_eq!(seen.overflowed, 0);
+    assert!(seen.sent < 10 * GROUP + 20_000_000 / 25, "{}", seen.sent);
+    let seen = path.run(10 * ROUND_TRIP);
+    let share = path.share(&seen, 10 * ROUND_TRIP);
+    assert!((0.93..1.0).contains(&share), "{share}");
+    assert!(seen.overflowed == 0 && seen.wait < ROUND_TRIP / 10, "{:?}", seen.wait);
+}
+
+/// Some links hold packets back and pass on many at once.
+#[test]
+fn packets_that_arrive_at_once_do_not_make_a_new_path_infinitely_fast() {
+    let (mut model, now) = (Rate::new(), Instant::from_millis(10_000));
+    let first: Vec<Sent> = (0..30).map(|_| model.on_sent(now, PACKET, true)).collect();
+    for (sent, place) in first.into_iter().zip(0..) {
+        model.on_answered(sent, false);
+        let at = now + ROUND_TRIP + Duration::from_micros(place);
+        model.on_acknowledged(at, Some(at - now), ROUND_TRIP);
+    }
+    let window = model.window();
+    assert!((30 * 8 * PACKET as u64..30 * 40 * PACKET as u64).contains(&window), "{window}");
 }
 
 /// After a burst of losses, nothing but probes is sent for a while, each of which takes longer than usual.

@@ -69,6 +69,9 @@ pub const STEADY: [Case; 7] = [
 
 const S3: Case = STEADY[2];
 
+/// The one with the longest round trip.
+pub(super) const LONG: Case = STEADY[6];
+
 /// A rate that steps down and up again.
 pub const STEPS: Case = Case {
     name: "S8",

@@ -1,6 +1,6 @@
 //! All cases as tables.
 
-use super::case::{BLACKOUT, Case, SHARED, STEADY, STEPS};
+use super::case::{BLACKOUT, Case, LONG, SHARED, STEADY, STEPS};
 use super::figures::{jain, median, percentile};
 use super::measure::{Bulk, Trial};
 use super::talk::Role;
@@ -71,8 +71,9 @@ const SECTIONS: [(&str, &str, Section); 5] = [
     ),
     (
         "special",
-        "S8: the rate steps from 10 to 1 and back to 10 Mbit/s. S9: two and ten streams share S3. S10: S3 with a blackout\n\
-         of 5 s. Bytes delivered, % of the limit of the time.",
+        "S7: as in the first table, but for 20 s, of which the start is a smaller part. S8: the rate steps from 10 to 1 and\n\
+         back to 10 Mbit/s. S9: two and ten streams share S3. S10: S3 with a blackout of 5 s. Bytes delivered, % of the limit\n\
+         of the time.",
         special,
     ),
     (
@@ -214,6 +215,11 @@ fn special(effort: &Effort, is_wanted: &dyn Fn(&Case) -> bool) -> Table {
             add(&STEPS, &format!("{what}, %"), percent(median(phases.iter().map(|it| it[n].0 / rate))));
             add(&STEPS, "mean wait, ms", format!("{:.1}", median(phases.iter().map(|it| it[n].1))));
         }
+    }
+    if is_wanted(&LONG) {
+        let length = seconds(20) / effort.part;
+        let runs = effort.each(|seed| Trial::new(LONG, Kind::Ours, seed).bulk(1, length));
+        add(&LONG, "over 20 s, %", percent(median(runs.iter().map(Bulk::goodput))));
     }
     for count in [2, 10].into_iter().filter(|_| is_wanted(&SHARED)) {
         let length = seconds(SHARED.seconds) / effort.part;
