@@ -264,5 +264,5 @@ fn no_rate_is_too_high_to_reckon_with() {
 fn what_the_repair_of_losses_adds_to_round_trips_is_no_queue() {
     let mut model = Rate::new();
     (model.minimum, model.tolerance) = (ROUND_TRIP, Duration::from_millis(15));
-    assert!(!model.is_queue(Duration::from_millis(75)) && model.is_queue(Duration::from_millis(76)));
+    assert!(!model.is_queue(Duration::from_millis(68)) && model.is_queue(Duration::from_millis(69)));
 }
