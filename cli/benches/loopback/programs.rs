@@ -1,6 +1,6 @@
 //! Two programs, with a TCP connection at either end.
 
-use crate::common::{Program, connect_forward, listen};
+use crate::common::{Directory, Program, connect_forward, listen};
 use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -33,6 +33,8 @@ pub(crate) struct Programs {
     entrance: SocketAddr,
     /// The one that connects, and the one that listens.
     ends: [Program; 2],
+    /// The nodes that they go through, if they have none of their own.
+    nodes: Vec<(Program, Directory)>,
 }
 
 impl Programs {
@@ -41,11 +43,37 @@ impl Programs {
         let address = server.local_addr().unwrap();
         let (listener, place) = listen(&format!("-vv --forward={address} 80"));
         let (connector, entrance) = connect_forward(&format!("-vv {}", place.direct()));
-        Self { server, entrance, ends: [connector, listener] }
+        Self { server, entrance, ends: [connector, listener], nodes: Vec::new() }
+    }
+
+    /// The same, each through the `msp node` of its machine: four processes.
+    pub(crate) fn start_through_nodes() -> Self {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let node = |peer: &str| {
+            let home = Directory::new();
+            let mut node = Program::with_home(&format!("node --udp=127.0.0.1:0 {peer}"), home.path());
+            let sid = node.line("node").split(' ').next().unwrap().to_owned();
+            let udp = node.line("127.0.0.1:");
+            (node, home, sid, udp)
+        };
+        let (there, far, sid, udp) = node("");
+        let (here, near, ..) = node(&format!("--peer=127.0.0.1:{udp}"));
+        let start = |arguments: &str, home: &Directory| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_msp"));
+            Program::spawn(command.args(arguments.split(' ')), home.path())
+        };
+        let mut listener = start(&format!("listen --forward={address} 80"), &far);
+        listener.line("msp connect");
+        let mut connector = start(&format!("connect --forward=0 {sid} 80"), &near);
+        let line = connector.line("TCP connections to");
+        let entrance = line.split_whitespace().next().unwrap().parse().unwrap();
+        Self { server, entrance, ends: [connector, listener], nodes: vec![(there, far), (here, near)] }
     }
 
     pub(crate) fn carry(&self, megabytes: usize) -> Figures {
-        let cpu = || self.ends.iter().map(|end| cpu_seconds(&end.id().to_string())).sum::<f64>();
+        let all = || self.ends.iter().chain(self.nodes.iter().map(|(node, _)| node));
+        let cpu = || all().map(|program| cpu_seconds(&program.id().to_string())).sum::<f64>();
         let (start, before) = (Instant::now(), cpu());
         let entrance = self.entrance;
         let sender = thread::spawn(move || {
