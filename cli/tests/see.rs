@@ -55,6 +55,16 @@ impl Mesh {
         output.lines().map(str::to_owned).collect()
     }
 
+    /// The lines of a command once there are `count` with all of these parts: nodes learn from each other what they tell.
+    fn lines_with(&self, arguments: &str, count: usize, parts: &[&str]) -> Vec<String> {
+        let shown = (0..500).find_map(|_| {
+            let output = String::from_utf8(self.see(arguments).ended().stdout).unwrap();
+            let lines: Vec<String> = output.lines().map(str::to_owned).collect();
+            (lines.iter().filter(|line| has(line, parts)).count() == count).then_some(lines)
+        });
+        shown.unwrap_or_else(|| panic!("{arguments} never shows {count} of {parts:?}"))
+    }
+
     fn files(&self) -> Vec<PathBuf> {
         let files = std::fs::read_dir(self.home.path().join("run")).unwrap();
         files.map(|entry| entry.unwrap().path()).collect()
@@ -91,18 +101,11 @@ fn both_ends_of_a_stream_are_shown() {
 #[test]
 fn neighbours_and_routes_are_shown() {
     let mesh = Mesh::new();
-    let to_listener = format!("\"sid\":\"{}\"", mesh.sid);
-    let peers = mesh.lines("peers --json");
-    let peer = peers.iter().find(|line| line.contains(&to_listener)).unwrap();
-    assert!(
-        has(peer, &["\"state\":\"up\"", "\"address\":\"127.0.0.1:", "\"sent_by\":\"unicast\""]),
-        "{peer}"
-    );
-    let routes = mesh.lines("routes --json");
-    let route = routes.iter().find(|line| line.contains(&to_listener)).unwrap();
-    assert!(has(route, &["\"hops\":1,", &format!("\"next_hop\":\"{}\"", mesh.sid)]), "{route}");
-    // The listener may not know yet that it is heard.
+    let up = ["\"state\":\"up\"", "\"address\":\"127.0.0.1:", "\"sent_by\":\"unicast\""];
+    let peers = mesh.lines_with("peers --json", 2, &up);
     assert_eq!(peers.len(), 2, "each has the other: {peers:?}");
+    let [next_hop, sid] = ["next_hop", "sid"].map(|name| format!("\"{name}\":\"{}\"", mesh.sid));
+    mesh.lines_with("routes --json", 1, &["\"hops\":1,", &next_hop, &sid]);
     for command in ["peers", "routes"] {
         let table = mesh.lines(command);
         assert!(table.iter().any(|line| line.ends_with(&mesh.sid)), "{table:?}");
