@@ -109,7 +109,7 @@ pub(super) struct Report {
     pub(super) transport: Transport,
     /// Acknowledgments, the newest last.
     pub(super) acks: SmallVec<[Ack; MAX_OLDER_ACKS + 1]>,
-    /// How many packets are missing, if the acknowledgment makes it seem more.
+    /// How many packets are missing, if one of the acknowledgments makes it seem otherwise.
     pub(super) missed: Option<u8>,
 }
 
@@ -483,8 +483,8 @@ impl Neighbour {
         (inbound.unreported, inbound.uncovered) = (0, 0);
         acks.extend(inbound.history.ack());
         let missed = inbound.history.missing();
-        let seem = acks.last().map(|ack| missing(*ack, 15));
-        Some(Report { peer_interface, transport, acks, missed: missed.filter(|_| missed != seem) })
+        let seems_other = acks.iter().any(|ack| Some(missing(*ack, 15)) != missed);
+        Some(Report { peer_interface, transport, acks, missed: missed.filter(|_| seems_other) })
     }
 
     /// It asked who we are: it is told at once, and with every packet for a while.

@@ -40,7 +40,7 @@ const INITIAL_RESEND_DELAY: Duration = Duration::from_millis(100);
 /// So many frames come again although nobody says that they are lost: their acknowledgment tells of the others.
 const MAX_PROBES: usize = 4;
 /// The least that the resend delay is above the smoothed round-trip time: acknowledgments are delayed.
-const MIN_VARIATION: Duration = Duration::from_millis(5);
+const MIN_VARIATION: Duration = Duration::from_millis(20);
 /// The resend delay doubles with each attempt, this often at most.
 const MAX_BACKOFF: u8 = 5;
 /// A frame is sent again this often at most, whatever acknowledgments say: anyone can forge them.
