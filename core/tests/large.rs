@@ -66,8 +66,8 @@ fn probes_find_a_way_that_loses_packets() {
 fn nothing_is_lost_when_the_way_becomes_narrower_in_mid_stream() {
     for (seed, loss) in (20..).zip([0, 0, 10, 20]) {
         let mut pair = pair(seed, &Config::default(), |link| link.mtu(1472).loss(loss));
-        pair.open(sending(pattern(1, 3_000_000))).unwrap();
-        let mean = mean_packet(&mut pair, |pair| pair.run(ms(1000)));
+        pair.open(sending(pattern(1, 4_000_000))).unwrap();
+        let mean = mean_packet(&mut pair, |pair| pair.run(ms(2000)));
         assert!(mean > 1200, "{mean} bytes a packet before");
         let received = pair.socket(SERVER, 0).received.len();
         pair.links[CLIENT].set_mtu(1300);
