@@ -69,6 +69,12 @@ impl Party {
         self.kind
     }
 
+    /// Whether packets of its streams with others of which that holds name the stream.
+    #[must_use]
+    pub fn wants_tags(&self) -> bool {
+        self.kind == Kind::Ours && self.config.extended
+    }
+
     /// Opens a stream to `remote`, for a program that does as `plan` says. `None` if there are too many.
     pub fn open(&mut self, now: Instant, remote: Sid, plan: Plan) -> Option<StreamId> {
         let id = self.stack.streams().connect(now, Addr::new(remote, Port::from(PORT)))?;
