@@ -329,6 +329,46 @@ fn what_follows_a_lost_first_message_is_kept() {
     assert_eq!((acknowledgment.window, acknowledgment.highest()), (256, Seq(29)));
 }
 
+/// Both ends have said all, and the last message of A has arrived. B takes it in an outage, which ends after `length`.
+/// Returns how long both took from then on.
+fn end_in_an_outage(outage: [bool; 2], length: u64) -> Duration {
+    let (mut pair, a, b) = pair(13, [true, true]);
+    send(&mut pair, Side::A, a, b"last");
+    for (side, stream) in [(Side::A, a), (Side::B, b)] {
+        let now = pair.now;
+        pair.stream(side, stream).finish(now);
+    }
+    pair.run(ms(100));
+    pair.links.iter_mut().zip(outage).for_each(|(link, out)| link.set_blackout(out));
+    pair.drain(Side::B);
+    pair.run(ms(length));
+    pair.links.iter_mut().for_each(|link| link.set_blackout(false));
+    let start = pair.now;
+    let reasons = |pair: &Pair| [pair.close_reason(Side::A, a), pair.close_reason(Side::B, b)];
+    pair.run_until(ms(20_000), |pair| reasons(pair).iter().all(Option::is_some));
+    assert_eq!(reasons(&pair), [Some(CloseReason::Finished); 2], "{outage:?} {length}");
+    assert_eq!(&pair.received[1][&b][..], b"hellolast");
+    let time = pair.now - start;
+    pair.run(ms(5000));
+    assert!(pair.ends.iter().all(Endpoint::is_idle));
+    time
+}
+
+/// An end that has forgotten the stream can tell nobody any more what it has taken.
+#[test]
+fn an_end_that_has_all_does_not_leave_the_other_in_doubt() {
+    for outage in [[false, true], [true, true]] {
+        end_in_an_outage(outage, 2500);
+        end_in_an_outage(outage, 6500);
+    }
+}
+
+#[test]
+fn the_acknowledgment_of_everything_is_repeated_soon() {
+    let time = end_in_an_outage([false, true], 20);
+    assert!(time < ms(250), "{time:?}");
+}
+
 /// Of many messages, with one lost, that one is sent again and no other.
 #[test]
 fn a_loss_costs_one_retransmission() {

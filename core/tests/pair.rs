@@ -78,8 +78,8 @@ fn hello_takes_one_trip_and_few_packets() {
     }));
     assert_eq!(pair.now.as_micros(), 20_000, "data rides in the first packet");
     let pair = exchange(Pair::new(seed(1), |link| link.delay(ms(20))), 5000, 5000, MINUTE);
-    // As long as nothing is known of losses, the last ones are sent several times.
-    assert!(packets(&pair) <= 30, "{} packets for 10 messages", packets(&pair));
+    // As long as nothing is known of losses, the last ones are sent several times, and both ends finish at once and linger.
+    assert!(packets(&pair) <= 31, "{} packets for 10 messages", packets(&pair));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::receive::{Insertion, ReceiveBuffer};
 use super::send::{Acknowledged, Loss, Readiness, SendBuffer};
 use super::stats::Stats;
 use crate::path::{Congestion, Pacer, RoundTrip};
-use crate::wire::extended::{Acknowledgment, Part, Ranges};
+use crate::wire::extended::{Acknowledgment, Part, Range, Ranges};
 use crate::{Addr, Instant, Port, Seq};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -72,6 +72,8 @@ pub(crate) struct Connection {
     acknowledgment: AckTimer,
     /// The peer's end was acknowledged.
     acknowledged_end: bool,
+    /// Packets sent since only the end is left, which the peer has and does not acknowledge.
+    last_acks: u8,
     /// The shutdown segment, when first sent, carried the acknowledgment of the peer's last segment.
     shutdown_carried_last_ack: bool,
     /// The peer's first message, and whether the peer has stopped setting FIRST.
@@ -136,6 +138,7 @@ impl Connection {
             received_data: false,
             acknowledgment: AckTimer::new((role == Role::Initiator).then(|| now + PROBE_DELAY)),
             acknowledged_end: false,
+            last_acks: 0,
             shutdown_carried_last_ack: false,
             first_message: FirstMessage::default(),
             peer_has_heard: false,
@@ -475,13 +478,13 @@ impl Connection {
 
     /// Takes what an acknowledgment has brought, of segments up to `highest`.
     fn on_acknowledged(&mut self, now: Instant, acknowledged: Acknowledged, highest: Seq, withheld: bool) {
+        if withheld && !self.withholds_last_ack() {
+            self.acknowledgment.by(now);
+        }
         if acknowledged.count == 0 {
             return;
         }
         self.acknowledged = true;
-        if withheld && !self.withholds_last_ack() {
-            self.acknowledgment.by(now);
-        }
         self.round_trip.end_back_off();
         if let Some(sample) = acknowledged.round_trip {
             self.round_trip.sample(now, sample);
@@ -549,27 +552,16 @@ impl Connection {
         if !self.received_data && !self.form.is_tagged() {
             return None;
         }
-        let ack = self.receive.ack();
-        let consumed = if self.withholds_last_ack() { ack.previous() } else { ack };
+        let (ack, withheld) = (self.receive.ack(), self.withholds_last_ack());
+        let consumed = if withheld { ack.previous() } else { ack };
         if !self.form.is_tagged() {
             let (window, ranges) = (Acknowledgment::NO_LIMIT, Ranges::new());
             return Some(Acknowledgment { consumed, window, ranges });
         }
         let window = u16::try_from(self.receive.window(self.memory)).unwrap_or(Acknowledgment::NO_LIMIT);
-        Some(Acknowledgment { consumed, window, ranges: self.receive.ranges() })
-    }
-
-    /// The reference daemon forgets a connection as soon as both ends have finished, its own is acknowledged,
-    /// and it has acknowledged ours, once (`spec/10` A.6). If that gets lost, it would be in doubt whether our
-    /// last messages have arrived. So its end is acknowledged last of all, unless it was already: an
-    /// acknowledgment is never taken back.
-    fn withholds_last_ack(&self) -> bool {
-        let all_arrived = self.send.lacks_only_shutdown();
-        !self.form.is_tagged()
-            && !self.acknowledged_end
-            && self.receive.is_finished()
-            && self.send.is_finished()
-            && !all_arrived
+        let mut ranges = self.receive.ranges();
+        ranges.extend(withheld.then_some(Range { missing: 0, received: 1 }));
+        Some(Acknowledgment { consumed, window, ranges })
     }
 
     fn on_consumed(&mut self, now: Instant) {
@@ -593,6 +585,9 @@ impl Connection {
     }
 
     fn keep_alive(&self) -> Duration {
+        if self.repeats_last_ack() {
+            return self.last_packet_interval(self.last_acks).min(self.keep_alive);
+        }
         if self.heard.is_some() || self.role == Role::Listener || self.probes == 0 {
             return self.resting_keep_alive();
         }

@@ -164,6 +164,11 @@ impl SendBuffer {
         Acknowledged { count, round_trip, at_most: round_trip }
     }
 
+    /// The peer has reported the end of the stream as received, and not as consumed.
+    pub(super) fn has_end_arrived(&self) -> bool {
+        self.segments.back().is_some_and(|last| last.shutdown && last.received)
+    }
+
     /// Whether the next segment is a probe after others that had no answer.
     pub(super) fn is_alarmed(&self) -> bool {
         self.is_probing()

@@ -79,6 +79,21 @@ impl Connection {
         self.receive.is_finished() && self.send.lacks_only_shutdown()
     }
 
+    /// The reference daemon forgets a connection as soon as both ends have finished, its own is acknowledged,
+    /// and it has acknowledged ours, once (`spec/10` A.6); an end of ours does a few seconds later. If that gets lost,
+    /// it would be in doubt whether our last messages have arrived. So its end is acknowledged last of all, unless it
+    /// was already: an acknowledgment is never taken back.
+    pub(super) fn withholds_last_ack(&self) -> bool {
+        let all_arrived = self.send.lacks_only_shutdown();
+        !self.acknowledged_end && self.receive.is_finished() && self.send.is_finished() && !all_arrived
+    }
+
+    /// The peer has our end and withholds its acknowledgment. It may lack that of its last messages, of which nothing else
+    /// would tell it again soon.
+    pub(super) fn repeats_last_ack(&self) -> bool {
+        self.lacks_only_last_ack() && self.send.has_end_arrived()
+    }
+
     pub(super) fn check_finished(&mut self, now: Instant) {
         if self.closed.is_some() || !self.send.is_complete() || !self.receive.is_finished() {
             return;

@@ -69,6 +69,7 @@ impl Connection {
     pub(super) fn note_sending(&mut self, now: Instant) {
         let is_due = self.last_sent + self.keep_alive() <= now;
         self.is_prompted = false;
+        self.last_acks = if self.repeats_last_ack() { self.last_acks.saturating_add(1) } else { 0 };
         self.rest = if is_due && self.is_calm() { Rest::Idle } else { Rest::Busy };
         if is_due {
             self.shrink();
