@@ -1,5 +1,6 @@
 //! Where a datagram comes from and goes to.
 
+use crate::Rng;
 use alloc::string::String;
 use core::fmt;
 use core::str::FromStr;
@@ -119,6 +120,15 @@ impl Port {
     pub const ANY: Self = Self(0);
     /// The largest port.
     pub const MAX: Self = Self(u32::MAX >> 1);
+
+    /// The first that is for applications (`spec/60` section 1).
+    pub(crate) const FIRST_APPLICATION: u32 = 257;
+
+    /// One for an application, such that so many more follow. Who knew the random numbers could send to it.
+    pub(crate) fn random(rng: &mut Rng, followers: u32) -> Self {
+        let ports = Self::MAX.0 - Self::FIRST_APPLICATION - followers;
+        Self(Self::FIRST_APPLICATION + rng.below(ports.into()) as u32)
+    }
 
     /// The port with this number, `None` above [`Port::MAX`].
     #[must_use]

@@ -17,8 +17,6 @@ const ATTEMPTS: usize = 5;
 const FIRST_INTERVAL: Duration = Duration::from_millis(500);
 /// How often it looks for nodes that are new.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// The first port that is for applications (`spec/60` section 1).
-const FIRST_PORT: u32 = 257;
 /// How much longer than the first answer the nearest is looked for: who has lost a query or two is asked again within
 /// this time.
 const COMPARE_TIME: Duration = Duration::from_secs(2);
@@ -131,11 +129,10 @@ impl Find {
     #[must_use]
     pub fn new(config: FindConfig, seed: [u8; 32], now: Instant) -> Self {
         let time = config.time.clamp(Duration::from_millis(100), Duration::from_secs(3600));
-        let ports = u64::from(Port::MAX.get() - FIRST_PORT) - ATTEMPTS as u64;
         Self {
             query: config.pattern.query(),
             config,
-            first_port: FIRST_PORT + Rng::new(seed).below(ports) as u32,
+            first_port: Port::random(&mut Rng::new(seed), ATTEMPTS as u32).get(),
             asked: BTreeMap::new(),
             called: Asked::default(),
             heard: Vec::new(),

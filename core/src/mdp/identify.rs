@@ -6,8 +6,6 @@ use core::time::Duration;
 
 /// How long a daemon may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// The first port that is for applications (`spec/60` section 1).
-const FIRST_PORT: u32 = 257;
 
 /// Asks an [`Uplink`] for its address. A node knows it at once; a daemon tells it with a port that it gives
 /// (`spec/20` section 5).
@@ -24,8 +22,7 @@ impl Identify {
     /// Asks from now on. The port follows from `seed`, 32 bytes that nobody can guess.
     #[must_use]
     pub fn new(seed: [u8; 32], now: Instant) -> Self {
-        let port = FIRST_PORT + Rng::new(seed).below(u64::from(Port::MAX.get() - FIRST_PORT)) as u32;
-        Self { port: Port::new(port).unwrap_or(Port::MAX), deadline: now + TIMEOUT }
+        Self { port: Port::random(&mut Rng::new(seed), 0), deadline: now + TIMEOUT }
     }
 
     /// Two seconds after the start: no answer comes any more.

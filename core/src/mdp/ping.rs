@@ -8,8 +8,6 @@ use core::time::Duration;
 
 /// Events that may wait; with more, requests wait as well.
 const MAX_EVENTS: usize = 64;
-/// The first port that is for applications (`spec/60` section 1).
-const FIRST_PORT: u32 = 257;
 
 /// How to ask for echoes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,8 +122,7 @@ impl Ping {
             ..config
         };
         let mut rng = Rng::new(seed);
-        let ports = u64::from(Port::MAX.get() - FIRST_PORT);
-        let local = Port::new(FIRST_PORT + rng.below(ports) as u32).unwrap_or(Port::MAX);
+        let local = Port::random(&mut rng, 0);
         Self {
             config,
             local,
@@ -332,6 +329,6 @@ mod tests {
         assert_eq!(number(second), number(first).wrapping_add(1));
         assert_eq!(second[4..], 3000_u64.to_le_bytes());
         assert_ne!(number(first), 1);
-        assert!(ping.local.get() >= FIRST_PORT);
+        assert!(ping.local.get() >= Port::FIRST_APPLICATION);
     }
 }

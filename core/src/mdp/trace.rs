@@ -12,8 +12,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const SEARCH: Duration = Duration::from_secs(5);
 /// From one question to the next: an answer may be lost on any hop.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The first port that is for applications (`spec/60` section 1).
-const FIRST_PORT: u32 = 257;
 
 /// The nodes on the way to another one and back, as they say.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -50,9 +48,8 @@ impl Trace {
     /// Traces the way to `target`. The port follows from `seed`, 32 bytes that nobody can guess: who knew it could answer.
     #[must_use]
     pub fn new(target: Sid, seed: [u8; 32], now: Instant) -> Self {
-        let port = FIRST_PORT + Rng::new(seed).below(u64::from(Port::MAX.get() - FIRST_PORT)) as u32;
         Self {
-            local: Port::new(port).unwrap_or(Port::MAX),
+            local: Port::random(&mut Rng::new(seed), 0),
             target,
             start: now,
             asked: 0,
