@@ -11,7 +11,7 @@ use super::transmit::PREFIX_LEN;
 use crate::wire::address::Context;
 use crate::wire::linkstate::Repr;
 use crate::wire::mdp::{self, Protection};
-use crate::wire::overlay::{self, Encapsulation, Hops, Route};
+use crate::wire::overlay::{self, Encapsulation, Route};
 use crate::{Instant, Port, Sid};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -228,18 +228,8 @@ impl Node {
             let hears = heard_on.is_some_and(|interface| told.contains(&interface));
             if !hears && neighbour.outbox.unsent() < config.send_queue {
                 let place = if news { places.take() } else { None };
-                neighbour.outbox.push(Frame {
-                    source: None,
-                    destination: neighbour.sid,
-                    hops: Hops::DEFAULT,
-                    flood: None,
-                    protection: Protection::Clear,
-                    payload: message.to_vec(),
-                    queued: now,
-                    once: place.is_none(),
-                    number: None,
-                    _place: place,
-                });
+                let frame = Frame::new(now, neighbour.sid, Protection::Clear, message.to_vec());
+                neighbour.outbox.push(Frame { once: place.is_none(), _place: place, ..frame });
             }
         }
     }

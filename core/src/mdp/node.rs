@@ -22,6 +22,7 @@ const MAX_INTERFACES: usize = 16;
 const MAX_LOOSE: usize = 32;
 /// Events that wait to be taken.
 const MAX_EVENTS: usize = 256;
+
 /// One of the interfaces of a [`Node`], numbered from 0 in the order in which they were added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceId(pub u8);

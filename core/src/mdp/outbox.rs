@@ -68,6 +68,29 @@ pub(super) struct Frame {
     pub(super) _place: Option<Place>,
 }
 
+impl Frame {
+    /// One of this node's own, that comes here now.
+    pub(super) const fn new(
+        now: Instant,
+        destination: Sid,
+        protection: Protection,
+        payload: Vec<u8>,
+    ) -> Self {
+        Self {
+            source: None,
+            destination,
+            hops: Hops::DEFAULT,
+            flood: None,
+            protection,
+            payload,
+            queued: now,
+            once: false,
+            number: None,
+            _place: None,
+        }
+    }
+}
+
 /// A packet: the stream that it belongs to and its number there. The lower 8 bits are on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PacketNumber {

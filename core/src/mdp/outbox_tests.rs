@@ -12,18 +12,7 @@ fn at(millis: u64) -> Instant {
 }
 
 fn frame(millis: u64) -> Frame {
-    Frame {
-        source: None,
-        destination: Sid::new([1; 32]),
-        hops: Hops::DEFAULT,
-        flood: None,
-        protection: Protection::Clear,
-        payload: Vec::new(),
-        queued: at(millis),
-        once: false,
-        number: None,
-        _place: None,
-    }
+    Frame::new(at(millis), Sid::new([1; 32]), Protection::Clear, Vec::new())
 }
 
 /// An outbox from which frames 0, 1, ... were sent at time 0 in the packets `first`, `first + 1`, ...

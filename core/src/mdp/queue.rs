@@ -71,18 +71,9 @@ mod tests {
 
     /// A frame of this class, named by its payload.
     fn frame(class: u8, name: u8, millis: u64) -> Frame {
-        Frame {
-            source: None,
-            destination: Sid::new([1; 32]),
-            hops: Hops(class << 5 | 7),
-            flood: None,
-            protection: Protection::Clear,
-            payload: Vec::from([name]),
-            queued: Instant::from_millis(millis),
-            once: false,
-            number: None,
-            _place: None,
-        }
+        let (now, payload) = (Instant::from_millis(millis), Vec::from([name]));
+        let frame = Frame::new(now, Sid::new([1; 32]), Protection::Clear, payload);
+        Frame { hops: Hops(class << 5 | 7), ..frame }
     }
 
     fn order(queue: &mut Queue) -> Vec<u8> {

@@ -92,18 +92,8 @@ impl Node {
             self.stats.frames_refused += 1;
             return Outcome::Unusable;
         };
-        neighbour.outbox.push(Frame {
-            source: Some(source),
-            destination,
-            hops,
-            flood: None,
-            protection,
-            payload: frame.payload.to_vec(),
-            queued: self.now,
-            once: false,
-            number: None,
-            _place: Some(place),
-        });
+        let frame = Frame::new(self.now, destination, protection, frame.payload.to_vec());
+        neighbour.outbox.push(Frame { source: Some(source), hops, _place: Some(place), ..frame });
         self.stats.frames_relayed += 1;
         Outcome::Done
     }
@@ -170,18 +160,8 @@ impl Node {
                 continue;
             }
             let Some(place) = places.take() else { return };
-            neighbour.outbox.push(Frame {
-                source,
-                destination: Sid::BROADCAST,
-                hops,
-                flood: Some(id),
-                protection,
-                payload: payload.to_vec(),
-                queued: now,
-                once: false,
-                number: None,
-                _place: Some(place),
-            });
+            let frame = Frame::new(now, Sid::BROADCAST, protection, payload.to_vec());
+            neighbour.outbox.push(Frame { source, hops, flood: Some(id), _place: Some(place), ..frame });
         }
     }
 

@@ -82,18 +82,7 @@ impl Node {
         }
         let payload =
             self.protect(&to.sid, protection, &repr).ok_or(SendDatagramError::InvalidDestination)?;
-        let frame = Frame {
-            source: None,
-            destination: to.sid,
-            hops: Hops::DEFAULT,
-            flood: None,
-            protection,
-            payload,
-            queued: self.now,
-            once,
-            number: None,
-            _place: None,
-        };
+        let frame = Frame { once, ..Frame::new(self.now, to.sid, protection, payload) };
         match next_hop.and_then(|sid| self.neighbours.get_mut(&sid)) {
             Some(neighbour) => neighbour.outbox.push(frame),
             None => {
