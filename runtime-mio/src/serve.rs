@@ -3,11 +3,10 @@
 use crate::event_loop::{EventLoop, FIRST};
 use crate::node::Node;
 use crate::runtime::Runtime;
-use crate::socket::register;
+use crate::socket::{readiness, register};
 use mio::Token;
-use mio::event::Event;
 use msp_core::mdp::Uplink;
-use msp_sockets::{ClientsSocket, Part, Readiness, RunDirectory, StatusSocket, Watch, answer, log_uplink};
+use msp_sockets::{ClientsSocket, Part, RunDirectory, StatusSocket, Watch, answer, log_uplink};
 use std::io::{self, ErrorKind};
 
 /// The socket for clients, after that of the node.
@@ -112,11 +111,4 @@ fn token_of(part: Part) -> Token {
 fn part_of(token: Token) -> Option<Part> {
     let place = token.0.checked_sub(QUESTIONS)?;
     Some(place.checked_sub(1).map_or(Part::Questions, |place| Part::Asker(place as u8)))
-}
-
-/// An error or a hang-up shows in the next call, so both directions are worth a try.
-fn readiness(event: &Event) -> Readiness {
-    let closed = event.is_error() || event.is_read_closed() || event.is_write_closed();
-    let (readable, writable) = (event.is_readable() || closed, event.is_writable() || closed);
-    Readiness { readable, writable, failed: event.is_error() }
 }

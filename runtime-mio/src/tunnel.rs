@@ -1,13 +1,13 @@
 //! A tunnel with its sockets, in anybody's loop.
 
 use crate::node::Node;
-use crate::socket::register;
+use crate::socket::{readiness, register};
 use mio::event::Event;
 use mio::{Registry, Token};
 use msp_core::msp::Limit;
 use msp_core::tunnel::{Outcome, TunnelConfig, TunnelEvent};
 use msp_core::{Addr, Port};
-use msp_sockets::{Error, Part, Readiness, Source, StatusSocket, Target, Watch};
+use msp_sockets::{Error, Part, Source, StatusSocket, Target, Watch};
 use std::io;
 use std::time::Duration;
 
@@ -84,14 +84,7 @@ impl Tunnel {
     pub fn handle_event(&mut self, event: &Event) -> bool {
         let place = self.parts.binary_search_by_key(&event.token(), |part| self.token_of(*part));
         let Some(part) = place.ok().and_then(|place| self.parts.get(place)) else { return false };
-        // An error or a hang-up shows in the next call, so both directions are worth a try.
-        let closed = event.is_error() || event.is_read_closed() || event.is_write_closed();
-        let readiness = Readiness {
-            readable: event.is_readable() || closed,
-            writable: event.is_writable() || closed,
-            failed: event.is_error(),
-        };
-        self.tunnel.ready(*part, readiness);
+        self.tunnel.ready(*part, readiness(event));
         true
     }
 

@@ -25,7 +25,8 @@ pub enum Handle {
 }
 
 impl Handle {
-    /// Whether it is waited for until it can be written, too. Towards a daemon, what finds no room is lost.
+    /// Whether it is waited for until it can be written, too. The system does not tell when a daemon's
+    /// socket has room.
     #[must_use]
     pub const fn waits_for_room(&self) -> bool {
         matches!(self, Self::Udp(_) | Self::Tcp(_) | Self::Asker(_))
