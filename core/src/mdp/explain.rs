@@ -8,6 +8,7 @@ use crate::wire::address::{Address, Context, explain_items};
 use crate::wire::mdp::Protection;
 use crate::wire::overlay::{self, Encapsulation, Header, PLEASE_EXPLAIN, Route};
 use crate::{Sid, mdp::sid_of_signing_key};
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -93,7 +94,7 @@ impl Node {
         self.curious_until = self.now + PATIENCE;
         // To a neighbour, a question outside of the numbered packets looks as if we had started again.
         let is_meant = |it: &&Neighbour| it.standing == Standing::Authentic && it.is_at(interface, from);
-        let sender = sender.or(self.neighbours.values().find(is_meant).map(|it| it.sid));
+        let sender = sender.or(self.neighbours.values().map(Box::as_ref).find(is_meant).map(|it| it.sid));
         if let Some(neighbour) = sender.and_then(|sid| self.neighbours.get_mut(&sid)) {
             if neighbour.explain.len() + self.question.len() <= MAX_EXPLAIN {
                 neighbour.explain.extend_from_slice(&self.question);

@@ -11,6 +11,7 @@ use super::routing::Routing;
 use super::transmit::FrameCounter;
 use super::{Identity, Nonces, Service};
 use crate::{Instant, Port, Rng, Sid};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -152,7 +153,8 @@ pub struct Node {
     expire_at: Instant,
     pub(super) interfaces: Vec<Interface>,
     pub(super) peers: Vec<Peer>,
-    pub(super) neighbours: BTreeMap<Sid, Neighbour>,
+    /// In boxes: a map has space for eleven where there may be one.
+    pub(super) neighbours: BTreeMap<Sid, Box<Neighbour>>,
     /// The neighbour that was served last.
     pub(super) served: Option<Sid>,
     pub(super) directory: Directory,

@@ -10,6 +10,7 @@ use crate::wire::address::{Address, Context};
 use crate::wire::mdp::{self, Protection};
 use crate::wire::overlay::{Frame, Header, Hops, PLEASE_EXPLAIN, Packet, Route};
 use crate::{Addr, Instant, Port, Sid};
+use alloc::boxed::Box;
 use bytes::Bytes;
 use core::mem;
 use core::net::SocketAddr;
@@ -130,7 +131,7 @@ impl Node {
         let is_stranger = |it: &&Neighbour| {
             matches!(it.standing, Standing::Heard | Standing::Configured) && it.is_at_host(arrival.from)
         };
-        let strangers = self.neighbours.values().filter(is_stranger);
+        let strangers = self.neighbours.values().map(Box::as_ref).filter(is_stranger);
         if strangers.clone().count() >= MAX_STRANGERS {
             let least = strangers.min_by_key(|it| (it.standing, it.heard())).map(|it| it.sid);
             if let Some(least) = least {
@@ -150,7 +151,8 @@ impl Node {
                 interface.tick_at = interface.tick_at.min(self.now + self.config.tick);
             }
         }
-        self.neighbours.insert(sid, Neighbour::new(self.now, sid, standing, self.config.answer_rate));
+        let neighbour = Neighbour::new(self.now, sid, standing, self.config.answer_rate);
+        self.neighbours.insert(sid, Box::new(neighbour));
         true
     }
 

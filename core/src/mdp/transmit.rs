@@ -12,6 +12,7 @@ use crate::wire::address::{Address, Context};
 use crate::wire::mdp::{self, Protection};
 use crate::wire::overlay::{self, Encapsulation, PLEASE_EXPLAIN, Route};
 use crate::{Instant, Port, Sid};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Bound;
 
@@ -61,7 +62,7 @@ impl Node {
         let Self { now, served, ref config, ref frame_counter, ref mut stats, ref mut neighbours, .. } =
             *self;
         let next_frame = frame_counter.next;
-        let mut ready = |(sid, neighbour): (&Sid, &mut Neighbour)| {
+        let mut ready = |(sid, neighbour): (&Sid, &mut Box<Neighbour>)| {
             stats.datagrams_expired += neighbour.outbox.expire(now, config.frame_lifetime, next_frame);
             if !config.hop_repair {
                 neighbour.outbox.forget_sent();
