@@ -46,11 +46,11 @@ impl Future for Driver {
             let turn = shared.with(|state, now| {
                 state.sleep(cx);
                 let host = &mut state.host;
-                let received = socket.receive(|incoming| host.handle_incoming(now, incoming));
+                let received = socket.receive(&mut |incoming| host.handle_incoming(now, incoming));
                 host.handle_timeout(now);
                 state.dispatch(now);
                 let host = &mut state.host;
-                let sent = socket.transmit(now, |buffer| host.poll_transmit(now, buffer));
+                let sent = socket.transmit(now, &mut |buffer| host.poll_transmit(now, buffer));
                 state.dispatch(now);
                 let progress = received || sent;
                 advance(state, now, socket.is_blocked(), progress);

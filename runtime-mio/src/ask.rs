@@ -145,13 +145,13 @@ impl Runtime {
         let uplink = host.uplink();
         loop {
             let now = socket.now();
-            let received = socket.receive(|incoming| uplink.handle_incoming(now, incoming));
+            let received = socket.receive(&mut |incoming| uplink.handle_incoming(now, incoming));
             uplink.handle_timeout(now);
             let deadline = match step(uplink, now, own.take_stop()) {
                 ControlFlow::Break(()) => return Ok(()),
                 ControlFlow::Continue(deadline) => deadline,
             };
-            let sent = socket.transmit(now, |buffer| uplink.poll_transmit(now, buffer));
+            let sent = socket.transmit(now, &mut |buffer| uplink.poll_transmit(now, buffer));
             let deadline = deadline.into_iter().chain(uplink.poll_timeout()).min();
             own.wait(socket.timeout_after(now, received || sent, deadline))?;
             for event in own.events().filter(|event| event.token() == *token) {

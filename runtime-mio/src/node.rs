@@ -150,9 +150,9 @@ impl Node {
     pub fn turn(&mut self) {
         let Self { host, socket, .. } = self;
         let now = socket.now();
-        let received = socket.receive(|incoming| host.handle_incoming(now, incoming));
+        let received = socket.receive(&mut |incoming| host.handle_incoming(now, incoming));
         host.handle_timeout(now);
-        let sent = socket.transmit(now, |buffer| host.poll_transmit(now, buffer));
+        let sent = socket.transmit(now, &mut |buffer| host.poll_transmit(now, buffer));
         // They would have the loop take turns until they are taken.
         while let Some(event) = host.poll_uplink_event() {
             log_uplink(&event);

@@ -60,10 +60,10 @@ impl Server {
             let Self { node: Node { host, socket, .. }, own, clients, .. } = &mut self;
             let uplink = host.uplink();
             let now = socket.now();
-            let received = socket.receive(|incoming| uplink.handle_incoming(now, incoming));
+            let received = socket.receive(&mut |incoming| uplink.handle_incoming(now, incoming));
             uplink.handle_timeout(now);
             let served = uplink.node().is_some_and(|node| clients.turn(now, node));
-            let sent = socket.transmit(now, |buffer| uplink.poll_transmit(now, buffer));
+            let sent = socket.transmit(now, &mut |buffer| uplink.poll_transmit(now, buffer));
             while let Some(event) = uplink.poll_event() {
                 log_uplink(&event);
             }

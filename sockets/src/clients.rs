@@ -201,8 +201,9 @@ mod tests {
             let mut moved = server.turn(now, node);
             for (socket, daemon) in &mut *clients {
                 socket.ready(true);
-                moved |= socket.receive(|packet| daemon.handle_packet(now, packet));
-                let sent = socket.transmit(now, |buffer| daemon.poll_transmit(now, buffer).then_some(TO));
+                moved |= socket.receive(&mut |packet| daemon.handle_packet(now, packet));
+                let sent =
+                    socket.transmit(now, &mut |buffer| daemon.poll_transmit(now, buffer).then_some(TO));
                 moved |= sent == Sent::Something;
             }
             if !moved {
@@ -295,7 +296,7 @@ mod tests {
         let lab = Lab::new();
         let (mut socket, mut daemon) = lab.client(None);
         daemon.bind(NOW, Port::from(512)).unwrap();
-        let sent = socket.transmit(NOW, |buffer| daemon.poll_transmit(NOW, buffer).then_some(TO));
+        let sent = socket.transmit(NOW, &mut |buffer| daemon.poll_transmit(NOW, buffer).then_some(TO));
         assert_eq!((sent, socket.retry_at()), (Sent::Unreachable, None));
     }
 }

@@ -139,7 +139,7 @@ impl DaemonSocket {
     pub(crate) fn transmit(
         &mut self,
         now: Instant,
-        mut poll: impl FnMut(&mut Vec<u8>) -> Option<Transmit>,
+        poll: &mut dyn FnMut(&mut Vec<u8>) -> Option<Transmit>,
     ) -> Sent {
         let mut sent = Sent::Nothing;
         for _ in 0..CALLS_PER_TURN {
@@ -170,7 +170,7 @@ impl DaemonSocket {
     }
 
     /// Receives datagrams of the daemon until there is none or the turn has had its share. True if there were any.
-    pub(crate) fn receive(&mut self, mut handle: impl FnMut(&[u8])) -> bool {
+    pub(crate) fn receive(&mut self, handle: &mut dyn FnMut(&[u8])) -> bool {
         let mut progress = false;
         for _ in 0..CALLS_PER_TURN {
             if !self.readable {
@@ -254,7 +254,7 @@ mod tests {
     /// Sends so many packets. How many were left when it was over, and how.
     fn send(client: &mut DaemonSocket, count: usize) -> (usize, Sent) {
         let mut left = count;
-        let sent = client.transmit(Instant::ZERO, |packet| {
+        let sent = client.transmit(Instant::ZERO, &mut |packet| {
             packet.clear();
             packet.push(7);
             left = left.checked_sub(1)?;
@@ -281,9 +281,9 @@ mod tests {
                 socket.send_to_addr(b"hello", &own).unwrap();
             }
             let mut heard = Vec::new();
-            assert!(client.receive(|packet| heard.push(packet.to_vec())));
+            assert!(client.receive(&mut |packet| heard.push(packet.to_vec())));
             assert_eq!(heard, [b"hello"]);
-            assert!(!client.receive(|_| {}));
+            assert!(!client.receive(&mut |_| {}));
         });
     }
 

@@ -150,21 +150,21 @@ impl Socket {
     }
 
     /// Hands over what has come in, or a share of it. True if there was anything.
-    pub fn receive(&mut self, mut handle: impl FnMut(Incoming<'_>)) -> bool {
+    pub fn receive(&mut self, handle: &mut dyn FnMut(Incoming<'_>)) -> bool {
         if std::mem::take(&mut self.unreachable) {
             handle(Incoming::Unreachable);
         }
         match &mut self.kind {
             Kind::Udp(udp, interface) => {
                 let interface = *interface;
-                udp.receive(|from, bytes| handle(Incoming::Packet { interface, from, bytes }))
+                udp.receive(&mut |from, bytes| handle(Incoming::Packet { interface, from, bytes }))
             }
-            Kind::Daemon(daemon) => daemon.receive(|packet| handle(Incoming::Reply(packet))),
+            Kind::Daemon(daemon) => daemon.receive(&mut |packet| handle(Incoming::Reply(packet))),
         }
     }
 
     /// Sends what `poll` has, or a share of it. True if anything was sent, and there may be more to do.
-    pub fn transmit(&mut self, now: Instant, poll: impl FnMut(&mut Vec<u8>) -> Option<Transmit>) -> bool {
+    pub fn transmit(&mut self, now: Instant, poll: &mut dyn FnMut(&mut Vec<u8>) -> Option<Transmit>) -> bool {
         match &mut self.kind {
             Kind::Udp(udp, _) => udp.transmit(now, poll),
             Kind::Daemon(daemon) => {

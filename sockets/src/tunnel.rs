@@ -271,7 +271,7 @@ impl Tunnel {
     pub fn turn(&mut self) {
         let Self { tunnel, socket, .. } = self;
         let now = socket.now();
-        let received = socket.receive(|incoming| tunnel.handle_incoming(now, incoming));
+        let received = socket.receive(&mut |incoming| tunnel.handle_incoming(now, incoming));
         tunnel.handle_timeout(now);
         let acted = self.take_actions(now);
         let moved = self.move_bytes(now);
@@ -279,7 +279,7 @@ impl Tunnel {
         let told = self.tell(now);
         self.watch();
         let Self { tunnel, socket, .. } = self;
-        let sent = socket.transmit(now, |buffer| tunnel.poll_transmit(now, buffer));
+        let sent = socket.transmit(now, &mut |buffer| tunnel.poll_transmit(now, buffer));
         self.turn = (now, received || acted || moved || accepted || told || sent);
         if let Some((_, turns)) = &mut self.ended {
             *turns = turns.saturating_sub(1);

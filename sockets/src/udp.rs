@@ -127,14 +127,14 @@ impl Udp {
     pub(crate) fn transmit(
         &mut self,
         now: Instant,
-        mut poll: impl FnMut(&mut Vec<u8>) -> Option<Transmit>,
+        poll: &mut dyn FnMut(&mut Vec<u8>) -> Option<Transmit>,
     ) -> bool {
         let mut progress = false;
         if self.blocked.is_some_and(|since| now.since(since) >= Self::RETRY) {
             self.blocked = None;
         }
         for _ in 0..CALLS_PER_TURN {
-            if !self.flush(now) || !self.gather(now, &mut poll) {
+            if !self.flush(now) || !self.gather(now, poll) {
                 return progress;
             }
             progress = true;
@@ -143,7 +143,7 @@ impl Udp {
     }
 
     /// Collects packets of equal length to the same destination. False if there was nothing to collect.
-    fn gather(&mut self, now: Instant, poll: &mut impl FnMut(&mut Vec<u8>) -> Option<Transmit>) -> bool {
+    fn gather(&mut self, now: Instant, poll: &mut dyn FnMut(&mut Vec<u8>) -> Option<Transmit>) -> bool {
         self.batch.clear();
         let Some(first) = self.carried.take().or_else(|| poll(&mut self.packet)) else { return false };
         self.batch.extend_from_slice(&self.packet);
@@ -217,7 +217,7 @@ impl Udp {
     }
 
     /// Receives packets until there is none or the turn has had its share. True if there were any.
-    pub(crate) fn receive(&mut self, mut handle: impl FnMut(SocketAddr, &[u8])) -> bool {
+    pub(crate) fn receive(&mut self, handle: &mut dyn FnMut(SocketAddr, &[u8])) -> bool {
         let mut progress = false;
         for _ in 0..CALLS_PER_TURN {
             if !self.readable {
@@ -263,7 +263,7 @@ mod tests {
     /// Sends packets of these lengths, each with its place in the first byte.
     fn send(from: &mut Udp, packets: &[(Destination, usize)]) {
         let mut queue: VecDeque<_> = packets.iter().enumerate().collect();
-        let moved = from.transmit(Instant::ZERO, |buffer| {
+        let moved = from.transmit(Instant::ZERO, &mut |buffer| {
             let (index, (to, length)) = queue.pop_front()?;
             buffer.clear();
             buffer.resize(*length, index as u8);
@@ -274,7 +274,7 @@ mod tests {
 
     fn received(at: &mut Udp) -> Vec<(u8, usize)> {
         let mut packets = Vec::new();
-        at.receive(|_, packet| packets.push((packet[0], packet.len())));
+        at.receive(&mut |_, packet| packets.push((packet[0], packet.len())));
         packets
     }
 

@@ -40,12 +40,12 @@ fn turn(host: &mut Host, socket: &mut Socket) -> usize {
     let now = socket.now();
     let mut packets = 0;
     socket.ready(true, true);
-    socket.receive(|incoming| {
+    socket.receive(&mut |incoming| {
         packets += 1;
         host.handle_incoming(now, incoming);
     });
     host.handle_timeout(now);
-    socket.transmit(now, |buffer| host.poll_transmit(now, buffer).inspect(|_| packets += 1));
+    socket.transmit(now, &mut |buffer| host.poll_transmit(now, buffer).inspect(|_| packets += 1));
     while host.poll_uplink_event().is_some() {}
     packets
 }
