@@ -4,6 +4,7 @@
 use core::time::Duration;
 use msp_core::mdp::{Clients, ClientsConfig, Identity};
 use msp_core::wire::client::{ANY, HEADER_LEN};
+use msp_core::wire::overlay::{Packet, Route};
 use msp_core::{Addr, Instant, InterfaceConfig, Node, NodeConfig, Port, Rng, Sid};
 
 const NOTHING: u8 = 0;
@@ -182,6 +183,57 @@ fn clients_of_one_node_reach_each_other_and_nobody_outside_hears_it() {
     assert_eq!(lab.ask(b'b', &header(b, a, REPAIRS, &long)), [(b'a', NOTHING, a, b, long.to_vec())]);
     assert_eq!(lab.ask(b'a', &header(a, lab.me(port(301)), NOTHING, b"x")), [], "nobody is there");
     assert_eq!(lab.clients.stats().unbound, 1);
+}
+
+#[test]
+fn a_broadcast_is_for_those_here_too() {
+    let mut lab = lab();
+    let all = Addr::new(Sid::BROADCAST, P);
+    assert!(lab.bind(b'a', P) && lab.bind(b'b', port(300)));
+    let from = lab.me(port(300));
+    assert_eq!(lab.ask(b'b', &header(from, all, CLEAR, b"x")), [(b'a', CLEAR, all, from, b"x".to_vec())]);
+    let mine = lab.me(P);
+    assert_eq!(lab.ask(b'a', &header(mine, all, 0x01, b"x")).len(), 1, "its own comes back");
+}
+
+/// What a neighbour that is not meant hears: how far it may go, and in which class.
+#[test]
+fn the_class_and_the_hops_that_a_client_asks_for_are_on_the_wire() {
+    let mut lab = lab();
+    let neighbour = Identity::from_seed([9; 32]);
+    let mut other = Node::new(NodeConfig::default(), neighbour, [8; 32], lab.now);
+    let interface = other.add_interface(InterfaceConfig::unicast());
+    let [here, there] = [1, 2].map(|host| ([10, 0, 0, host], 4110).into());
+    lab.node.add_peer(interface, there);
+    other.add_peer(interface, here);
+    let mut buffer = Vec::new();
+    for _ in 0..100 {
+        while lab.node.poll_transmit(lab.now, &mut buffer).is_some() {
+            other.handle_packet(lab.now, interface, here, &buffer);
+        }
+        while other.poll_transmit(lab.now, &mut buffer).is_some() {
+            lab.node.handle_packet(lab.now, interface, there, &buffer);
+        }
+        lab.now += Duration::from_millis(10);
+        lab.node.handle_timeout(lab.now);
+        other.handle_timeout(lab.now);
+    }
+    assert!(lab.node.is_reachable(&other.sid()));
+    lab.tell(b'a', &header(Addr::new(ANY, P), NOWHERE, BIND, b""));
+    for (qos, ttl, expected) in [(0, 0, 0x7f), (1, 5, 0x25), (2, 31, 0x5f), (3, 1, 0x61), (4, 9, 0x09)] {
+        let mut request = header(lab.me(P), Addr::new(Sid::BROADCAST, port(300)), CLEAR, b"whom it reaches");
+        request[73..75].copy_from_slice(&[qos, ttl]);
+        lab.tell(b'a', &request);
+        let mut floods = Vec::new();
+        while lab.node.poll_transmit(lab.now, &mut buffer).is_some() {
+            let packet = Packet::parse(&buffer).unwrap();
+            floods.extend(packet.frames().filter_map(|frame| match frame.unwrap().route {
+                Route::Flood { hops, .. } => Some(hops.0),
+                _ => None,
+            }));
+        }
+        assert_eq!(floods, [expected], "QoS {qos}, TTL {ttl}");
+    }
 }
 
 #[test]

@@ -36,10 +36,10 @@ impl Node {
         protection: Protection,
         payload: &[u8],
     ) -> Result<(), SendDatagramError> {
-        self.send_with(now, from, to, protection, payload, Repair::Hop)
+        self.send_with(now, from, to, protection, payload, (Repair::Hop, Hops::DEFAULT))
     }
 
-    /// The same, with a sender that may repair losses itself.
+    /// The same, with a sender that may repair losses itself, and says how far and in which class it goes.
     pub(super) fn send_with(
         &mut self,
         now: Instant,
@@ -47,7 +47,7 @@ impl Node {
         to: Addr,
         protection: Protection,
         payload: &[u8],
-        repair: Repair,
+        (repair, hops): (Repair, Hops),
     ) -> Result<(), SendDatagramError> {
         self.advance(now);
         let repr = mdp::Repr { destination: to.port, source: from, payload };
@@ -71,7 +71,7 @@ impl Node {
             return Err(SendDatagramError::InvalidDestination);
         }
         if to.sid == Sid::BROADCAST {
-            return self.send_to_all(protection, &repr);
+            return self.send_to_all(protection, hops, &repr);
         }
         if !self.queue_has_room(next_hop) {
             return Err(if next_hop.is_some() {
@@ -82,7 +82,7 @@ impl Node {
         }
         let payload =
             self.protect(&to.sid, protection, &repr).ok_or(SendDatagramError::InvalidDestination)?;
-        let frame = Frame { once, ..Frame::new(self.now, to.sid, protection, payload) };
+        let frame = Frame { once, hops, ..Frame::new(self.now, to.sid, protection, payload) };
         match next_hop.and_then(|sid| self.neighbours.get_mut(&sid)) {
             Some(neighbour) => neighbour.outbox.push(frame),
             None => {
@@ -102,7 +102,12 @@ impl Node {
     }
 
     /// Sends a datagram to every node, as far as it goes.
-    fn send_to_all(&mut self, protection: Protection, repr: &mdp::Repr<'_>) -> Result<(), SendDatagramError> {
+    fn send_to_all(
+        &mut self,
+        protection: Protection,
+        hops: Hops,
+        repr: &mdp::Repr<'_>,
+    ) -> Result<(), SendDatagramError> {
         if !self.neighbours.values().any(|neighbour| neighbour.is_up(self.now)) {
             return Err(SendDatagramError::NoRoute);
         }
@@ -112,7 +117,7 @@ impl Node {
         let payload = self.protect(&Sid::BROADCAST, protection, repr);
         let payload = payload.ok_or(SendDatagramError::InvalidDestination)?;
         let id = self.nonces.number();
-        self.flood(None, None, (id, Hops::DEFAULT), protection, &payload);
+        self.flood(None, None, (id, hops), protection, &payload);
         self.stats.datagrams_sent += 1;
         Ok(())
     }

@@ -6,6 +6,7 @@ use super::{
     Service, Transmit,
 };
 use crate::wire::mdp::Protection;
+use crate::wire::overlay::Hops;
 use crate::wire::trace;
 use crate::{Addr, Instant, Port, Sid};
 use alloc::vec::Vec;
@@ -166,7 +167,7 @@ impl Uplink {
         repair: Repair,
     ) -> Result<(), SendDatagramError> {
         match self {
-            Self::Node(node) => node.send_with(now, from, to, protection, payload, repair),
+            Self::Node(node) => node.send_with(now, from, to, protection, payload, (repair, Hops::DEFAULT)),
             Self::Daemon(daemon) => daemon.send_with(now, from, to, protection, payload, repair),
         }
     }

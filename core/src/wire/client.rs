@@ -278,6 +278,12 @@ impl Ttl {
     pub const fn new(hops: u8) -> Option<Self> {
         if hops <= 31 { Some(Self(hops)) } else { None }
     }
+
+    /// The number, 0 for [`Ttl::DEFAULT`].
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
 }
 
 /// The remote end of a request that is about a local port only.

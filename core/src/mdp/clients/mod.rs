@@ -11,6 +11,7 @@ use crate::wire::client::{
     ANY, BIND, CLOSE, Header, Payload, Qos, REPAIRS, Reply, ReplyKind, Ttl, protection,
 };
 use crate::wire::mdp::Protection;
+use crate::wire::overlay::Hops;
 use crate::{Addr, Instant, Port, Sid};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
@@ -26,6 +27,8 @@ const FIRST_PORT: u32 = 256;
 const FREE_PORTS: u32 = 32_768;
 /// Answers that may wait for a client beside datagrams: the whole table of routes, and some.
 const MAX_ANSWERS: usize = 1024;
+/// Hops that a datagram can take.
+const MAX_TTL: u8 = 31;
 /// Destinations that are known to be slow.
 const MAX_SLOW: usize = 16;
 /// Nothing waits for a slow destination for so long.
@@ -366,7 +369,7 @@ impl Clients {
         let Header { local, remote, flags, qos, ttl, payload } = *header;
         let repair = if flags & REPAIRS == 0 { Repair::Hop } else { Repair::Sender };
         let valid = Qos::new(qos).zip(Ttl::new(ttl)).zip(protection(flags & !(BIND | CLOSE | REPAIRS)).ok());
-        let Some(((_qos, _ttl), protection)) = valid else { return Fate::Refused };
+        let Some(((qos, ttl), protection)) = valid else { return Fate::Refused };
         if remote.sid == self.sid && remote.port == Port::TRACE && !self.ports.contains_key(&Port::TRACE) {
             node.start_trace(self.now, local.port, payload);
             return Fate::Sent;
@@ -374,14 +377,22 @@ impl Clients {
         if remote.sid == self.sid {
             return self.send_here(header, protection);
         }
-        match node.send_with(self.now, local.port, remote, protection, payload, repair) {
+        let manner = (repair, hops(qos, ttl));
+        let fate = match node.send_with(self.now, local.port, remote, protection, payload, manner) {
             Ok(()) => Fate::Sent,
             Err(SendDatagramError::WouldBlock) => Fate::Full,
             Err(SendDatagramError::NoRoute) => Fate::Lost,
             // It finds out by itself.
             Err(SendDatagramError::TooLarge { .. }) if repair == Repair::Sender => Fate::Lost,
             Err(_) => Fate::Refused,
+        };
+        if remote.sid == Sid::BROADCAST && matches!(fate, Fate::Sent | Fate::Lost) {
+            // Those here are meant as well, also where there is nobody else.
+            let Header { qos, ttl, .. } = *header;
+            let kind = ReplyKind::Data { protection, payload };
+            self.hand_over(&Reply { local: remote, remote: local, kind, qos, ttl });
         }
+        fate
     }
 
     /// Sends a datagram to the node itself, which never goes on the air.
@@ -471,4 +482,11 @@ impl Clients {
             inbox.push(datagram);
         }
     }
+}
+
+/// How far a client wants a datagram to go, and in which class (`spec/30` section 3).
+fn hops(qos: Qos, ttl: Ttl) -> Hops {
+    let class = if qos == Qos::Default { Qos::Ordinary } else { qos } as u8;
+    let ttl = if ttl == Ttl::DEFAULT { MAX_TTL } else { ttl.get() };
+    Hops((class & 3) << 5 | ttl)
 }
