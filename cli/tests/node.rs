@@ -101,6 +101,21 @@ fn a_ping_and_a_look_go_through_the_node_too() {
     assert!(peers.contains(&there.sid), "{peers}");
 }
 
+/// Each of them answers, of its own node and of another.
+#[test]
+fn services_of_programs_that_share_a_node_are_all_found() {
+    let there = Machine::new(None);
+    let here = Machine::new(Some(&there));
+    let _listeners =
+        ["red", "blue"].map(|name| there.listen(&format!("--forward=9 --service={name} 4{}", name.len())));
+    for machine in [&there, &here] {
+        let output = String::from_utf8(machine.start("find --time=3").succeeded()).unwrap();
+        let found =
+            |service: &str| output.lines().any(|line| line.starts_with(&format!("{} {service}", there.sid)));
+        assert!(found("43 red") && found("44 blue"), "{output}");
+    }
+}
+
 /// Two programs of one machine need no network.
 #[test]
 fn programs_of_one_node_connect_with_each_other() {

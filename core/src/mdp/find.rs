@@ -11,6 +11,8 @@ use core::time::Duration;
 const MAX_EVENTS: usize = 64;
 /// Nodes that are asked.
 const MAX_NODES: usize = 1024;
+/// Services that are told of one node.
+const MAX_TOLD: usize = 8;
 /// Queries to each node, as long as it has not answered.
 const ATTEMPTS: usize = 5;
 /// Time from the first query to the second; each further one takes twice as long.
@@ -112,6 +114,8 @@ struct Asked {
     /// When the queries were sent.
     sent: Vec<Instant>,
     answered: bool,
+    /// What it has answered. Several programs may share a node, and each answers by itself.
+    told: Vec<Service>,
 }
 
 impl Asked {
@@ -256,15 +260,17 @@ impl Find {
             }
             return;
         }
-        let Some(asked) = self.asked.get_mut(&from.sid).filter(|asked| !asked.answered) else { return };
+        let Some(asked) = self.asked.get_mut(&from.sid) else { return };
         let query = to.get().checked_sub(self.first_port).and_then(|index| asked.sent.get(index as usize));
         let Some(sent) = query else { return };
         let mut services = Service::parse_answer(payload);
-        services.retain(|service| self.config.pattern.matches(&service.name));
+        services.retain(|it| self.config.pattern.matches(&it.name) && !asked.told.contains(it));
+        services.truncate(MAX_TOLD.saturating_sub(asked.told.len()));
         if self.events.len() + services.len() > MAX_EVENTS {
             return;
         }
         asked.answered = true;
+        asked.told.extend_from_slice(&services);
         let (sid, round_trip) = (from.sid, self.now - *sent);
         let mut found = services.into_iter().map(|service| FindEvent::Found { sid, service, round_trip });
         match (self.config.wanted, &self.nearest) {
@@ -310,7 +316,7 @@ mod tests {
         let mut find = Find::new(config, [4; 32], Instant::ZERO);
         let sid = Identity::from_seed([2; 32]).sid();
         let sent = Vec::from([1000, 1500].map(Instant::from_millis));
-        find.asked.insert(sid, Asked { sent, answered: false });
+        find.asked.insert(sid, Asked { sent, answered: false, told: Vec::new() });
         find.update(Instant::from_millis(1600), &mut alone());
         let payload = Bytes::from_static(b"web.msp.port=80\nssh.msp.port=22\nwww.msp.port=81");
         let port = Port::new(find.first_port + 1).unwrap();
@@ -344,6 +350,21 @@ mod tests {
     }
 
     #[test]
+    fn programs_that_share_a_node_answer_one_by_one() {
+        let (mut find, answer) = asked();
+        find.handle_datagram(&answer);
+        assert_eq!(found(&mut find).len(), 2);
+        let payload = Bytes::from_static(b"web.msp.port=80\nweb.msp.port=82");
+        find.handle_datagram(&Datagram { payload, ..answer.clone() });
+        assert_eq!(found(&mut find), [("web", 100)], "the other is known");
+        for n in 0..20 {
+            let payload = Bytes::from(alloc::format!("w.msp.port={}", 100 + n));
+            find.handle_datagram(&Datagram { payload, ..answer.clone() });
+        }
+        assert_eq!(found(&mut find).len(), MAX_TOLD - 3, "it could go on for ever");
+    }
+
+    #[test]
     fn the_first_answer_is_the_end_for_who_wants_no_more() {
         let (mut find, answer) = asked_for(Wanted::First);
         find.handle_datagram(&answer);
@@ -357,7 +378,7 @@ mod tests {
         find.until = Instant::from_millis(9000);
         let nearer = Addr::new(Sid::new([9; 32]), Port::DISCOVERY);
         let sent = Vec::from([1000, 1550].map(Instant::from_millis));
-        find.asked.insert(nearer.sid, Asked { sent, answered: false });
+        find.asked.insert(nearer.sid, Asked { sent, answered: false, told: Vec::new() });
         find.handle_datagram(&answer);
         assert_eq!(found(&mut find), []);
         find.update(Instant::from_millis(1640), &mut alone());
@@ -392,7 +413,9 @@ mod tests {
     fn answers_that_nobody_takes_are_few_and_come_again() {
         let (mut find, answer) = asked();
         let (mut sids, sent) = ((10..100).map(|n| Sid::new([n; 32])), Vec::from([Instant::ZERO; 2]));
-        find.asked.extend(sids.clone().map(|sid| (sid, Asked { sent: sent.clone(), answered: false })));
+        find.asked.extend(
+            sids.clone().map(|sid| (sid, Asked { sent: sent.clone(), answered: false, told: Vec::new() })),
+        );
         for sid in sids.clone() {
             find.handle_datagram(&Datagram { from: Addr::new(sid, Port::DISCOVERY), ..answer.clone() });
         }

@@ -55,7 +55,7 @@ impl Pair {
     fn send(&mut self, to: Option<Sid>, length: usize, repair: Repair) -> Result<(), SendDatagramError> {
         let to = Addr::new(to.or(self.nodes[1].sid()).unwrap(), PORT);
         let payload = vec![7; length];
-        self.nodes[0].send_with(self.now, PORT, to, Protection::Encrypted, &payload, (repair, Hops::DEFAULT))
+        self.nodes[0].send_with(self.now, PORT, to, Protection::Encrypted, &payload, repair)
     }
 }
 
