@@ -154,6 +154,10 @@ fn what_cannot_be_sent_is_refused() {
         let result = mesh.stations[0].node.send(mesh.now, PORT, to, Protection::Encrypted, b"x");
         assert_eq!(result, Err(SendDatagramError::InvalidDestination));
     }
+    // It would abort every daemon that it reaches (`spec/40` section 4).
+    let to = Addr::new(Sid::BROADCAST, Port::KEY_MAPPING);
+    let result = mesh.stations[0].node.send(mesh.now, PORT, to, Protection::Clear, b"x");
+    assert_eq!(result, Err(SendDatagramError::InvalidDestination));
     mesh.run(ms(100));
     assert_eq!(mesh.stations[1].datagrams.len(), 1);
     assert_eq!(mesh.stations[1].datagrams[0].payload.len(), max);

@@ -58,15 +58,16 @@ pub enum SendDatagramError {
     /// The payload is empty, which is never sent: it aborts the reference daemon (`spec/80` section 4).
     Empty,
     /// No datagram can go to this destination: it is port 0, a SID that no identity has, or this node itself, which
-    /// a daemon's client can send to. Nothing encrypted can go to everyone.
+    /// a daemon's client can send to. Nothing encrypted, and no key mapping, can go to everyone.
     InvalidDestination,
 }
 
 impl SendDatagramError {
     /// Refuses what can be sent by nobody. `max` is the length of the longest payload.
     pub(super) fn check(to: Addr, protection: Protection, payload: &[u8], max: usize) -> Result<(), Self> {
-        // Nobody has the key to an encrypted broadcast.
-        let is_to_all = to.sid == Sid::BROADCAST && protection != Protection::Encrypted;
+        // Nobody has the key to an encrypted broadcast, and key mapping for all aborts the daemon (`spec/40` section 4).
+        let is_to_all =
+            to.sid == Sid::BROADCAST && protection != Protection::Encrypted && to.port != Port::KEY_MAPPING;
         if payload.is_empty() {
             Err(Self::Empty)
         } else if payload.len() > max {
