@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use core::time::Duration;
-use msp_core::mdp::{Clients, ClientsConfig, Identity};
+use msp_core::mdp::{ClientName, Clients, ClientsConfig, Identity};
 use msp_core::wire::client::{ANY, HEADER_LEN};
 use msp_core::wire::overlay::{Packet, Route};
 use msp_core::{Addr, Instant, InterfaceConfig, Node, NodeConfig, Port, Rng, Sid};
@@ -307,6 +307,28 @@ fn there_are_never_more_clients_ports_and_datagrams_than_allowed() {
     // Nobody takes the answers.
     (0..5000).for_each(|_| lab.tell(b'a', &header(NOWHERE, Addr::new(ANY, port(5)), NOTHING, b"")));
     assert!(lab.got().len() <= 1028 + 1);
+}
+
+/// One that is alive and says nothing is not in the way of finding out that another is gone.
+#[test]
+fn those_that_are_gone_are_found_when_there_is_no_room_for_another() {
+    let bind = |number| header(Addr::new(ANY, port(number)), NOWHERE, BIND, b"");
+    for (max_clients, max_ports) in [(2, 9), (9, 2)] {
+        let mut config = ClientsConfig::default();
+        (config.max_clients, config.max_ports) = (max_clients, max_ports);
+        let mut lab = Lab::new(config);
+        assert!(lab.bind(b'a', port(300)) && lab.bind(b'b', port(400)));
+        let mut reminded = Vec::new();
+        for _ in 0..2 {
+            lab.now += Duration::from_millis(100);
+            let got = lab.ask(b'c', &bind(500));
+            reminded.extend(got.iter().filter(|it| it.1 == BIND).map(|it| (it.0, it.2.port)));
+        }
+        assert_eq!(reminded, [(b'a', port(300)), (b'b', port(400))]);
+        let gone = ClientName::new(b"b").unwrap();
+        lab.clients.handle_unreachable(&mut lab.node, &gone);
+        assert!(lab.bind(b'c', port(500)));
+    }
 }
 
 /// For a while, everything waits; then what is slow is dropped, and nothing else waits any more.

@@ -16,7 +16,7 @@ const LIFETIME: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Inbox {
     pub(super) ports: BTreeSet<Port>,
-    /// When it was heard last.
+    /// When it was heard, or reminded, last.
     pub(super) heard: Instant,
     waiting: VecDeque<Vec<u8>>,
     full: Option<Full>,
@@ -67,8 +67,11 @@ impl Inbox {
     }
 
     /// The socket had no room for a datagram. Gives how many are lost because it has had none for too long.
+    /// If none was taken, nothing changes.
     pub(super) fn give_back(&mut self, now: Instant, datagram: Vec<u8>) -> usize {
-        self.tried = false;
+        if !core::mem::take(&mut self.tried) {
+            return 0;
+        }
         self.waiting.push_front(datagram);
         let (since, retry) = match self.full {
             Some(full) => (full.since, (full.retry * 2).min(LAST_RETRY)),
@@ -107,6 +110,16 @@ mod tests {
         let datagram = inbox.pop().unwrap();
         inbox.give_back(now, datagram);
         assert_eq!(inbox.ready_at(), Some(now + FIRST_RETRY), "one was taken");
+    }
+
+    #[test]
+    fn what_was_not_taken_does_not_come_back() {
+        let mut inbox = Inbox::new(Instant::ZERO);
+        inbox.push(alloc::vec![1]);
+        (0..9).for_each(|_| assert_eq!(inbox.give_back(Instant::ZERO, alloc::vec![2]), 0));
+        let datagram = inbox.pop().unwrap();
+        (0..9).for_each(|_| assert_eq!(inbox.give_back(Instant::ZERO, datagram.clone()), 0));
+        assert_eq!((inbox.pop(), inbox.pop()), (Some(datagram), None));
     }
 
     #[test]

@@ -246,6 +246,12 @@ impl Clients {
         self.len() == 0
     }
 
+    /// All ports that programs have, and whose they are.
+    #[cfg(feature = "testing")]
+    pub(crate) fn owned(&self) -> impl Iterator<Item = (Port, &ClientName)> {
+        self.ports.iter().flat_map(|(port, owners)| owners.iter().map(|owner| (*port, owner)))
+    }
+
     fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
     }
@@ -258,15 +264,13 @@ impl Clients {
             return None;
         };
         if !self.clients.contains_key(&client) && self.clients.len() >= self.config.max_clients.max(1) {
-            let oldest = self.clients.iter().min_by_key(|(_, inbox)| (!inbox.is_idle(), inbox.heard));
-            let (oldest, inbox) = oldest.map(|(client, inbox)| (client.clone(), inbox))?;
-            if !inbox.is_idle() {
-                // It may be gone, which shows when it is sent something; the other asks again.
-                let port = inbox.ports.first().copied();
-                port.into_iter().for_each(|port| self.remind(&oldest, port));
+            let idle = self.clients.iter().filter(|(_, inbox)| inbox.is_idle());
+            let Some(oldest) = idle.min_by_key(|(_, inbox)| inbox.heard).map(|(client, _)| client.clone())
+            else {
+                self.remind_oldest();
                 self.stats.refused += 1;
                 return None;
-            }
+            };
             self.clients.remove(&oldest);
         }
         let inbox = self.clients.entry(client.clone()).or_insert_with(|| Inbox::new(self.now));
@@ -304,8 +308,11 @@ impl Clients {
         }
         let bound: usize = self.clients.values().map(|inbox| inbox.ports.len()).sum();
         let is_nodes = matches!(port, Port::ANY | Port::KEY_MAPPING | Port::LINK_STATE);
-        let may = bound < self.config.max_ports && !is_nodes;
-        let Some(inbox) = self.clients.get_mut(client).filter(|_| may) else { return false };
+        if bound >= self.config.max_ports {
+            self.remind_oldest();
+            return false;
+        }
+        let Some(inbox) = self.clients.get_mut(client).filter(|_| !is_nodes) else { return false };
         inbox.ports.insert(port);
         self.ports.entry(port).or_default().push(client.clone());
         node.claim(port, true);
@@ -455,6 +462,16 @@ impl Clients {
             inbox.push(datagram);
             stats.datagrams_received += 1;
         }
+    }
+
+    /// Reminds the client that has ports and was neither heard nor reminded for the longest time: it may be gone, and the
+    /// one for which there is no room asks again. In the end each has had its turn.
+    fn remind_oldest(&mut self) {
+        let owners = self.clients.iter_mut().filter(|(_, inbox)| !inbox.ports.is_empty());
+        let Some((oldest, inbox)) = owners.min_by_key(|(_, inbox)| inbox.heard) else { return };
+        inbox.heard = self.now;
+        let (oldest, port) = (oldest.clone(), inbox.ports.first().copied().unwrap_or(Port::ANY));
+        self.remind(&oldest, port);
     }
 
     /// Tells the owner of a port that it is its own. If nobody is there, that shows.
