@@ -11,6 +11,7 @@ fn the_committed_corpus_passes() {
         let target = target.unwrap().path();
         let name = target.file_stem().and_then(|name| name.to_str()).unwrap();
         let body: fn(&[u8]) = match name {
+            "clients" => fuzz::clients,
             "daemon_socket" => fuzz::daemon_socket,
             "daemon_streams" => fuzz::daemon_streams,
             "datagram" => fuzz::datagram,

@@ -1,5 +1,6 @@
 //! Bodies of the fuzz targets, also replayed over the committed corpus by `cargo test`.
 
+mod clients;
 mod daemon_socket;
 mod daemon_streams;
 mod datagram;
@@ -11,6 +12,7 @@ mod user;
 mod wire;
 
 pub use super::ops::{differential, pair};
+pub use clients::clients;
 pub use daemon_socket::daemon_socket;
 pub use daemon_streams::daemon_streams;
 pub use datagram::datagram;

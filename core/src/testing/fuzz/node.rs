@@ -256,7 +256,7 @@ fn config() -> Config {
 
 /// A packet is short enough, reads back, and holds nothing that harms the reference daemon (`spec/80`
 /// section 4). `keys` are those of the host and others.
-fn check_packet<'a>(packet: &[u8], keys: impl Iterator<Item = &'a SharedKey> + Clone) {
+pub(super) fn check_packet<'a>(packet: &[u8], keys: impl Iterator<Item = &'a SharedKey> + Clone) {
     assert!(packet.len() <= NodeConfig::default().mtu, "{} bytes", packet.len());
     let Ok(packet) = Packet::parse(packet) else { unreachable!("{packet:02x?}") };
     for frame in packet.frames() {
@@ -292,6 +292,6 @@ fn check_packet<'a>(packet: &[u8], keys: impl Iterator<Item = &'a SharedKey> + C
 }
 
 /// The address of the host (1), of the attacker (2), or of somebody else.
-fn address(number: u8) -> SocketAddr {
+pub(super) fn address(number: u8) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number)), 4110)
 }
