@@ -1,5 +1,6 @@
 //! What a node can be told, and what it counts.
 
+use super::hop_repair::HopRepair;
 use core::time::Duration;
 
 /// The largest UDP payload without fragments on Ethernet and Wi-Fi.
@@ -54,8 +55,8 @@ pub struct NodeConfig {
     /// Answers of the built-in services, echo, key mapping and service discovery, that one neighbour can draw in
     /// a second; 128 by default, 0 for none. All neighbours together can draw four times as many.
     pub answer_rate: u32,
-    /// Whether frames that are lost on the way to a neighbour are sent again. False only to measure what that is worth.
-    pub(crate) hop_repair: bool,
+    /// How frames are sent again that are lost on the way to a neighbour. Not promptly only to measure what that is worth.
+    pub(crate) hop_repair: HopRepair,
 }
 
 impl Default for NodeConfig {
@@ -74,7 +75,7 @@ impl Default for NodeConfig {
             send_queue: 64,
             receive_queue: 256,
             answer_rate: 128,
-            hop_repair: true,
+            hop_repair: HopRepair::Prompt,
         }
     }
 }

@@ -19,6 +19,7 @@ mod discovery;
 mod explain;
 mod find;
 mod history;
+mod hop_repair;
 mod identify;
 mod identity;
 mod keyring;
@@ -47,6 +48,8 @@ pub use daemon::{BindError, Daemon, DaemonConfig, DaemonEvent, DaemonStats, Inst
 pub use datagram::{Datagram, Fingerprint, SendDatagramError};
 pub use discovery::{ParseServiceError, Service, ServiceName, ServicePattern};
 pub use find::{Find, FindConfig, FindEvent, Wanted};
+#[cfg(feature = "testing")]
+pub(crate) use hop_repair::HopRepair;
 pub use identify::Identify;
 pub use identity::{Identity, sid_of_signing_key, verify, verify_datagram};
 pub use keyring::{Keyring, KeyringError, KeyringIdentity};

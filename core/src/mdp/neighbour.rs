@@ -162,14 +162,14 @@ pub(super) struct Neighbour {
 }
 
 impl Neighbour {
-    pub(super) fn new(now: Instant, sid: Sid, standing: Standing, answer_rate: u32) -> Self {
+    pub(super) fn new(now: Instant, sid: Sid, standing: Standing, config: &NodeConfig) -> Self {
         Self {
             sid,
             standing,
-            outbox: Outbox::new(),
+            outbox: Outbox::new(config.hop_repair),
             frames: History::default(),
             explain: Vec::new(),
-            answers: Quota::new(Duration::from_secs(1), answer_rate),
+            answers: Quota::new(Duration::from_secs(1), config.answer_rate),
             retransmissions: 0,
             floods: Quota::new(Duration::from_secs(1), FLOOD_RATE),
             certain: false,
@@ -282,9 +282,9 @@ impl Neighbour {
         // A packet that is missing may have asked, too, unless nothing has asked for long.
         inbound.unasked = if delay.is_some() { 0 } else { inbound.unasked.saturating_add(1) };
         let wanted = reported && inbound.unasked < PACKETS_UNASKED;
-        let count = wanted && (skipped > 0 || inbound.unreported >= PACKETS_PER_ACK);
-        let due = if count { Some(now) } else { delay.map(|delay| now + delay) };
-        if let Some(due) = due {
+        let (shows_gap, is_full) = (wanted && skipped > 0, wanted && inbound.unreported >= PACKETS_PER_ACK);
+        let delay = if is_full { Some(Duration::ZERO) } else { self.outbox.ack_delay(delay, shows_gap) };
+        if let Some(due) = delay.map(|delay| now + delay) {
             self.ack_at = Some(self.ack_at.map_or(due, |at| at.min(due)));
         }
     }

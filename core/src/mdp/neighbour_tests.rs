@@ -12,7 +12,7 @@ fn address(host: u8) -> SocketAddr {
 }
 
 fn neighbour() -> Neighbour {
-    Neighbour::new(at(0), Sid::new([2; 32]), Standing::Heard, 128)
+    Neighbour::new(at(0), Sid::new([2; 32]), Standing::Heard, &NodeConfig::default())
 }
 
 /// A packet without a number from host 2 on interface 0.
@@ -239,7 +239,7 @@ fn a_report_that_we_are_heard_holds_for_the_expiry_time() {
     assert!(confirm(&mut neighbour, 4000, Unicast));
 
     for standing in [Standing::Configured, Standing::Authentic] {
-        let mut neighbour = Neighbour::new(at(0), Sid::new([2; 32]), standing, 128);
+        let mut neighbour = Neighbour::new(at(0), Sid::new([2; 32]), standing, &NodeConfig::default());
         hear(&mut neighbour, 0, arrival(Unicast));
         confirm(&mut neighbour, 0, Unicast);
         assert!(neighbour.goes_down(at(2500)));

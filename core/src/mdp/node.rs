@@ -293,7 +293,7 @@ impl Node {
 
     /// See [`NodeConfig::hop_repair`].
     #[cfg(feature = "testing")]
-    pub(crate) const fn set_hop_repair(&mut self, repair: bool) {
+    pub(crate) const fn set_hop_repair(&mut self, repair: super::HopRepair) {
         self.config.hop_repair = repair;
     }
 

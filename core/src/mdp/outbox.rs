@@ -9,6 +9,7 @@
 //! new number, if it is known to be lost.
 
 use super::Transport;
+use super::hop_repair::{HopRepair, ReferenceHop};
 use super::queue::Queue;
 use super::relay::Place;
 use crate::path::RoundTrip;
@@ -134,10 +135,12 @@ pub(super) struct Outbox {
     round_trip: RoundTrip,
     /// The number of the node's next frame, as far as known.
     next_frame: u64,
+    /// Only to measure against: everything is done as the reference daemon does.
+    reference: Option<ReferenceHop>,
 }
 
 impl Outbox {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new(repair: HopRepair) -> Self {
         Self {
             unsent: Queue::new(),
             in_flight: VecDeque::new(),
@@ -145,6 +148,7 @@ impl Outbox {
             budget: Some(MAX_UNCONFIRMED),
             round_trip: RoundTrip::new(),
             next_frame: 0,
+            reference: repair.reference(),
         }
     }
 
@@ -202,7 +206,7 @@ impl Outbox {
             }
             self.survey();
         }
-        self.may_send().then_some(Slot::Unsent)
+        self.unsent_at().is_some_and(|at| at <= now).then_some(Slot::Unsent)
     }
 
     /// Whether the neighbour hears us. If not, some frames may be sent all the same.
@@ -210,8 +214,19 @@ impl Outbox {
         self.budget = (!confirmed).then_some(MAX_UNCONFIRMED);
     }
 
-    fn may_send(&self) -> bool {
-        self.unsent.front().is_some() && self.budget != Some(0)
+    /// When the next frame is to be sent for the first time.
+    fn unsent_at(&self) -> Option<Instant> {
+        let frame = self.unsent.front().filter(|_| self.budget != Some(0))?;
+        Some(self.reference.as_ref().map_or(Instant::ZERO, |_| ReferenceHop::departure(frame)))
+    }
+
+    /// After what time a packet is acknowledged which asks for that after `delay`, or shows a gap.
+    pub(super) fn ack_delay(&self, delay: Option<Duration>, shows_gap: bool) -> Option<Duration> {
+        match &self.reference {
+            Some(reference) => reference.ack_delay(delay.is_some(), shows_gap),
+            None if shows_gap => Some(Duration::ZERO),
+            None => delay,
+        }
     }
 
     /// The frame in `slot`, and its number if it has one that the neighbour still knows.
@@ -274,6 +289,7 @@ impl Outbox {
             if received {
                 total += now - entry.sent;
                 count += 1;
+                self.reference.iter_mut().for_each(|it| it.sample(now - entry.sent));
             }
             entry.lost |=
                 !received && (age >= REORDERING || patience.is_some_and(|it| now - entry.sent >= it));
@@ -287,7 +303,7 @@ impl Outbox {
 
     /// When there may be something to send: `Some(Instant::ZERO)` if there is now.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        if self.may_send() { Some(Instant::ZERO) } else { self.quiet_until }
+        self.unsent_at().into_iter().chain(self.quiet_until).min()
     }
 
     /// Looks through the frames in flight, so that this need not be done for each packet.
@@ -299,6 +315,10 @@ impl Outbox {
     /// When the frame at this place is to be sent again. Never if nobody knows whether it arrived, and the neighbour
     /// would take it for a new one, or after too many attempts.
     fn resend_at(&self, index: usize, entry: &InFlight) -> Option<Instant> {
+        if self.reference.is_some() {
+            let newer = self.next_frame.saturating_sub(entry.number + 1);
+            return ReferenceHop::repairs(newer).then(|| entry.sent + self.resend_delay(0));
+        }
         let ambiguous = !self.is_recent(entry.number) && (entry.doubtful || !entry.lost);
         if ambiguous || entry.attempts >= MAX_ATTEMPTS {
             return None;
@@ -322,6 +342,9 @@ impl Outbox {
     }
 
     fn resend_delay(&self, attempts: u8) -> Duration {
+        if let Some(reference) = &self.reference {
+            return reference.resend_delay();
+        }
         let first = match self.round_trip.smoothed() {
             Some(smoothed) => smoothed + (self.round_trip.variation() * 4).max(MIN_VARIATION),
             None => INITIAL_RESEND_DELAY,

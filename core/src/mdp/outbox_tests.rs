@@ -17,7 +17,7 @@ fn frame(millis: u64) -> Frame {
 
 /// An outbox from which frames 0, 1, ... were sent at time 0 in the packets `first`, `first + 1`, ...
 fn sent(first: u64, count: u64) -> Outbox {
-    let mut outbox = Outbox::new();
+    let mut outbox = Outbox::new(HopRepair::Prompt);
     outbox.set_confirmed(true);
     for number in 0..count {
         outbox.push(frame(0));
@@ -120,7 +120,7 @@ fn until_there_is_a_measurement_four_frames_come_again() {
 
 #[test]
 fn a_frame_that_was_sent_before_there_was_a_way_keeps_its_number() {
-    let mut outbox = Outbox::new();
+    let mut outbox = Outbox::new(HopRepair::Prompt);
     for number in [Some(HISTORY), None] {
         outbox.push(Frame { number, ..frame(0) });
     }

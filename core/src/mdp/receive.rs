@@ -151,7 +151,7 @@ impl Node {
                 interface.tick_at = interface.tick_at.min(self.now + self.config.tick);
             }
         }
-        let neighbour = Neighbour::new(self.now, sid, standing, self.config.answer_rate);
+        let neighbour = Neighbour::new(self.now, sid, standing, &self.config);
         self.neighbours.insert(sid, Box::new(neighbour));
         true
     }

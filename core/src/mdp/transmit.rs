@@ -64,7 +64,7 @@ impl Node {
         let next_frame = frame_counter.next;
         let mut ready = |(sid, neighbour): (&Sid, &mut Box<Neighbour>)| {
             stats.datagrams_expired += neighbour.outbox.expire(now, config.frame_lifetime, next_frame);
-            if !config.hop_repair {
+            if !config.hop_repair.is_wanted() {
                 neighbour.outbox.forget_sent();
             }
             neighbour.is_ready(now).then_some(*sid)

@@ -3,7 +3,7 @@
 use super::network::Receiver;
 use super::party::PORT;
 use super::reference::Reference;
-use crate::mdp::{Destination, Identity, InterfaceConfig, InterfaceId, Node, NodeConfig, Uplink};
+use crate::mdp::{Destination, HopRepair, Identity, InterfaceConfig, InterfaceId, Node, NodeConfig, Uplink};
 use crate::msp::{Config, Endpoint, Event, MAX_MESSAGE, StreamId};
 use crate::{Addr, Datagram, Fingerprint, Host, Instant, Port, Protection, Sid};
 use alloc::vec::Vec;
@@ -72,6 +72,9 @@ impl Stack {
             bytes[..2].copy_from_slice(&[low, identity]);
             bytes[2] ^= high;
             let mut node = Node::new(NodeConfig::default(), Identity::from_seed(bytes), seed(1), now);
+            if kind == Kind::Reference {
+                node.set_hop_repair(HopRepair::Reference);
+            }
             node.add_interface(InterfaceConfig::broadcast());
             node
         };

@@ -86,7 +86,9 @@ impl Bulk {
         self.there.waited / u32::try_from(accepted).unwrap_or(u32::MAX).max(1)
     }
 
-    fn delivered(&self) -> f64 {
+    /// Bytes of messages that were delivered.
+    #[must_use]
+    pub fn delivered(&self) -> f64 {
         self.received.iter().sum::<u64>() as f64
     }
 }

@@ -36,6 +36,17 @@ fn a_window_of_four_and_no_loss_give_what_the_model_of_the_reference_can() {
     assert!(bulk.wire_bytes() < 1.3 && bulk.queue() < Duration::from_millis(10), "{bulk:?}");
 }
 
+/// What the daemon itself delivers over such links was measured, in real time: % of what fits.
+#[test]
+fn the_model_of_the_reference_is_about_as_fast_as_the_daemon_is() {
+    for (case, measured) in STEADY[1..].iter().zip([6.0, 4.0, 3.0, 4.0]) {
+        let length = 10 * SECOND;
+        let bulk = Trial::new(*case, Kind::Reference, 1).bulk(1, length);
+        let share = 100.0 * bulk.delivered() / (case.passing() as f64 * length.as_secs_f64());
+        assert!((measured * 0.7..measured * 1.5).contains(&share), "{}: {share}", case.name);
+    }
+}
+
 #[test]
 fn the_limit_is_what_the_link_passes_without_headers() {
     let bulk = Trial::new(STEADY[2], Kind::Ours, 1).bulk(1, SECOND);

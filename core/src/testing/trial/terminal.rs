@@ -2,6 +2,7 @@
 
 use super::cubic::{self, Acknowledger, Cubic};
 use super::talk::{Role, Talk};
+use crate::mdp::HopRepair;
 use crate::msp::{Config, Event, StreamId};
 use crate::testing::PORT;
 use crate::testing::network::{Receiver, Station};
@@ -28,6 +29,9 @@ impl Terminal {
     pub(super) fn new(peers: impl Iterator<Item = usize>, kind: Kind, rng: &mut Rng, now: Instant) -> Self {
         let identity = Identity::from_seed(rng.bytes());
         let mut node = Node::new(NodeConfig::default(), identity, rng.bytes(), now);
+        if kind == Kind::Reference {
+            node.set_hop_repair(HopRepair::Reference);
+        }
         let interface = node.add_interface(InterfaceConfig::unicast());
         peers.for_each(|peer| node.add_peer(interface, address(peer)));
         let mut stack = match kind {
@@ -60,6 +64,7 @@ impl Terminal {
 
     /// Whether it repairs hops from now on.
     pub fn set_hop_repair(&mut self, repair: bool) {
+        let repair = if repair { HopRepair::Prompt } else { HopRepair::None };
         self.stack.node().into_iter().for_each(|node| node.set_hop_repair(repair));
     }
 
