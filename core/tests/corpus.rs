@@ -16,6 +16,7 @@ fn the_committed_corpus_passes() {
             "daemon_streams" => fuzz::daemon_streams,
             "datagram" => fuzz::datagram,
             "differential" => fuzz::differential,
+            "mesh" => fuzz::mesh,
             "node" => fuzz::node,
             "stream_ops" => fuzz::stream_ops,
             "pair" => fuzz::pair,

@@ -85,9 +85,10 @@ impl Liars {
             2 => Route::Flood { id: [input.u8()?; 8], hops: Hops(input.u8()?) },
             _ => {
                 let next_hop = self.address(input)?;
-                // What the target is to pass on is for the attacker, whose node it hears.
+                // What the target is to pass on is for somebody who may be its neighbour.
                 let passed_on = next_hop == Address::Whole(self.target);
-                let destination = if passed_on { Address::Whole(self.sid(0)) } else { destination };
+                let whom = if kind & 0x40 != 0 { self.honest } else { self.sid(0) };
+                let destination = if passed_on { Address::Whole(whom) } else { destination };
                 Route::Via { destination, next_hop, hops: Hops(input.u8()?) }
             }
         };

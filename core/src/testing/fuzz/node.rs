@@ -263,6 +263,9 @@ pub(super) fn check_packet<'a>(packet: &[u8], keys: impl Iterator<Item = &'a Sha
         let Ok(frame) = frame else { unreachable!("{packet:?}") };
         assert!(frame.payload.len() < FORBIDDEN_PAYLOAD_LEN);
         let broadcast = matches!(frame.route, Route::Neighbours | Route::Flood { .. });
+        if let (Some(_), Route::Flood { hops, .. } | Route::Via { hops, .. }) = (frame.source, frame.route) {
+            assert!((1..31).contains(&(hops.0 & 0x1f)), "{frame:?} has as many hops left as before");
+        }
         let mut payload = frame.payload.to_vec();
         let plaintext = match frame.protection {
             _ if frame.legacy_type.is_some() => continue,
