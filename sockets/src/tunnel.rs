@@ -132,7 +132,7 @@ pub struct Tunnel {
     tunnel: tunnel::Tunnel,
     socket: Socket,
     target: Target,
-    links: BTreeMap<LinkId, Local>,
+    links: BTreeMap<LinkId, Box<Local>>,
     acceptor: Option<Acceptor>,
     watches: VecDeque<Watch>,
     buffer: Vec<u8>,
@@ -254,7 +254,7 @@ impl Tunnel {
             Part::Questions | Part::Asker(_) => {
                 self.status.as_ref().map_or((false, false), |status| status.wanted(part))
             }
-            Part::Link(id) => self.links.get(&id).map_or((false, false), Local::wanted),
+            Part::Link(id) => self.links.get(&id).map_or((false, false), |local| local.wanted()),
         }
     }
 
@@ -399,7 +399,7 @@ impl Tunnel {
     fn open(&mut self, now: Instant, id: LinkId, open: impl FnOnce(&mut Self) -> Result<Local, LocalError>) {
         match open(self) {
             Ok(local) => {
-                self.links.insert(id, local);
+                self.links.insert(id, Box::new(local));
             }
             Err(error) => self.fail(now, id, &error),
         }

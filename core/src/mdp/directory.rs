@@ -1,6 +1,7 @@
 //! What a node knows of nodes that it does not hear itself.
 
 use crate::{Instant, Sid};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
@@ -26,7 +27,7 @@ struct Entry {
 /// of the one that was of use least recently, of those without a route or a key if there are any.
 #[derive(Debug)]
 pub(super) struct Directory {
-    entries: BTreeMap<Sid, Entry>,
+    entries: BTreeMap<Sid, Box<Entry>>,
     limit: usize,
 }
 

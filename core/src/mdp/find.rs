@@ -3,6 +3,7 @@
 use super::{Datagram, Service, ServicePattern, Uplink};
 use crate::wire::mdp::Protection;
 use crate::{Addr, Instant, Port, Rng, Sid};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -88,7 +89,7 @@ pub struct Find {
     query: Vec<u8>,
     /// The nth query comes from the nth port after this one, so that its answer is told from others.
     first_port: u32,
-    asked: BTreeMap<Sid, Asked>,
+    asked: BTreeMap<Sid, Box<Asked>>,
     /// Through a daemon: when everyone was asked who has such a service.
     called: Asked,
     /// Who said so, in order, which is no answer yet: anyone can say it in any name.
@@ -316,7 +317,7 @@ mod tests {
         let mut find = Find::new(config, [4; 32], Instant::ZERO);
         let sid = Identity::from_seed([2; 32]).sid();
         let sent = Vec::from([1000, 1500].map(Instant::from_millis));
-        find.asked.insert(sid, Asked { sent, answered: false, told: Vec::new() });
+        find.asked.insert(sid, Box::new(Asked { sent, answered: false, told: Vec::new() }));
         find.update(Instant::from_millis(1600), &mut alone());
         let payload = Bytes::from_static(b"web.msp.port=80\nssh.msp.port=22\nwww.msp.port=81");
         let port = Port::new(find.first_port + 1).unwrap();
@@ -378,7 +379,7 @@ mod tests {
         find.until = Instant::from_millis(9000);
         let nearer = Addr::new(Sid::new([9; 32]), Port::DISCOVERY);
         let sent = Vec::from([1000, 1550].map(Instant::from_millis));
-        find.asked.insert(nearer.sid, Asked { sent, answered: false, told: Vec::new() });
+        find.asked.insert(nearer.sid, Box::new(Asked { sent, answered: false, told: Vec::new() }));
         find.handle_datagram(&answer);
         assert_eq!(found(&mut find), []);
         find.update(Instant::from_millis(1640), &mut alone());
@@ -413,9 +414,8 @@ mod tests {
     fn answers_that_nobody_takes_are_few_and_come_again() {
         let (mut find, answer) = asked();
         let (mut sids, sent) = ((10..100).map(|n| Sid::new([n; 32])), Vec::from([Instant::ZERO; 2]));
-        find.asked.extend(
-            sids.clone().map(|sid| (sid, Asked { sent: sent.clone(), answered: false, told: Vec::new() })),
-        );
+        let asked = || Box::new(Asked { sent: sent.clone(), answered: false, told: Vec::new() });
+        find.asked.extend(sids.clone().map(|sid| (sid, asked())));
         for sid in sids.clone() {
             find.handle_datagram(&Datagram { from: Addr::new(sid, Port::DISCOVERY), ..answer.clone() });
         }

@@ -2,6 +2,7 @@
 
 use super::{Identity, SharedKey};
 use crate::{Instant, Sid};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -14,7 +15,7 @@ const MAX_DISTANT: usize = 64;
 /// What a stranger sent gets its key a place here only if it is authentic.
 #[derive(Debug)]
 pub(super) struct Keys {
-    cache: BTreeMap<Sid, Cached>,
+    cache: BTreeMap<Sid, Box<Cached>>,
     limit: usize,
     uses: u64,
     derivations: Quota,
@@ -76,7 +77,7 @@ impl Keys {
             oldest.map(|oldest| self.cache.remove(&oldest));
         }
         self.uses += 1;
-        self.cache.insert(peer, Cached { key, used: self.uses });
+        self.cache.insert(peer, Box::new(Cached { key, used: self.uses }));
     }
 }
 

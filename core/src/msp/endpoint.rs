@@ -14,6 +14,7 @@ use super::stream::{Stream, StreamId};
 use super::turns::Room;
 use crate::wire::roll;
 use crate::{Addr, Datagram, Instant, Port, Protection, Rng, Sid};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
@@ -53,7 +54,7 @@ pub struct Endpoint {
     pub(super) listeners: BTreeSet<Port>,
     /// See [`Endpoint::has_changed_ports`].
     ports_changed: bool,
-    pub(super) slots: BTreeMap<StreamId, Slot>,
+    pub(super) slots: BTreeMap<StreamId, Box<Slot>>,
     pub(super) index: BTreeMap<(Port, Addr), StreamId>,
     pub(super) schedule: Schedule,
     /// Streams that were accepted and have ended lately, the latest first.
@@ -395,7 +396,7 @@ impl Endpoint {
         self.next_id += 1;
         let path = self.schedule.paths.enter(peer.sid);
         let connection = Connection::new(now, role, form, local, peer, &self.config, path);
-        let mut slot = Slot::new(connection, role == Role::Listener);
+        let mut slot = Box::new(Slot::new(connection, role == Role::Listener));
         self.schedule.settle(id, &mut slot);
         self.slots.insert(id, slot);
         self.index.insert((local, peer), id);

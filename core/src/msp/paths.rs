@@ -5,6 +5,7 @@ use super::carriage::Carriage;
 use super::receive::MESSAGE_OVERHEAD;
 use crate::path::{Loss, Rate, RoundTrip};
 use crate::{Instant, Sid};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
@@ -104,13 +105,13 @@ impl Path {
 /// All ways.
 #[derive(Debug, Default)]
 pub(super) struct Paths {
-    paths: BTreeMap<Sid, Path>,
+    paths: BTreeMap<Sid, Box<Path>>,
 }
 
 impl Paths {
     /// A stream to this peer begins.
     pub(super) fn enter(&mut self, sid: Sid) -> &mut Path {
-        let path = self.paths.entry(sid).or_insert(const { Path::new() });
+        let path = self.paths.entry(sid).or_insert_with(|| Box::new(Path::new()));
         path.streams += 1;
         path
     }
@@ -128,10 +129,10 @@ impl Paths {
     }
 
     pub(super) fn get(&self, sid: &Sid) -> Option<&Path> {
-        self.paths.get(sid)
+        self.paths.get(sid).map(|path| &**path)
     }
 
     pub(super) fn get_mut(&mut self, sid: &Sid) -> Option<&mut Path> {
-        self.paths.get_mut(sid)
+        self.paths.get_mut(sid).map(|path| &mut **path)
     }
 }

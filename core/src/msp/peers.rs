@@ -6,13 +6,14 @@
 use super::config::Config;
 use super::event::Limit;
 use crate::{Instant, Sid};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
 /// The streams of all peers, counted.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
-    peers: BTreeMap<Sid, Peer>,
+    peers: BTreeMap<Sid, Box<Peer>>,
     /// Streams of which the user does not know yet that they have ended.
     live: usize,
     /// Of these, accepted ones over which no message has gone.
@@ -74,7 +75,7 @@ impl Peers {
             self.peers.retain(|_, peer| !peer.is_gone(now));
         }
         let stranger = Peer::default();
-        let peer = self.peers.get(peer).unwrap_or(&stranger);
+        let peer = self.peers.get(peer).map_or(&stranger, |peer| peer);
         // A part is for those who are known.
         let (streams, burst) = if peer.is_known() {
             (config.max_streams, Duration::from_secs(1))
@@ -145,7 +146,7 @@ impl Peers {
 
     /// Whether it has a stream that is not half-open.
     pub(super) fn is_known(&self, sid: &Sid) -> bool {
-        self.peers.get(sid).is_some_and(Peer::is_known)
+        self.peers.get(sid).is_some_and(|peer| peer.is_known())
     }
 
     pub(super) fn half_open(&self, sid: &Sid) -> usize {

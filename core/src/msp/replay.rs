@@ -5,6 +5,7 @@
 //! away by its [`Fingerprint`].
 
 use crate::{Fingerprint, Sid};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use core::cmp::Reverse;
 
@@ -15,7 +16,7 @@ pub(super) struct Replays {
     count: usize,
     /// Counts what is remembered, to tell who has been quiet for longest.
     clock: u64,
-    peers: BTreeMap<Sid, Known>,
+    peers: BTreeMap<Sid, Box<Known>>,
 }
 
 #[derive(Debug, Default)]
@@ -57,8 +58,9 @@ impl Replays {
         let victim = if own >= share.max(1) {
             Some(*peer)
         } else {
-            let most = |(_, known): &(&Sid, &Known)| (known.fingerprints.len(), Reverse(known.last));
-            self.peers.iter().max_by_key(most).map(|(sid, _)| *sid)
+            let most =
+                self.peers.iter().map(|(sid, known)| (known.fingerprints.len(), Reverse(known.last), *sid));
+            most.max().map(|(.., sid)| sid)
         };
         let Some(victim) = victim else { return false };
         let Some(known) = self.peers.get_mut(&victim) else { return false };

@@ -35,6 +35,7 @@ pub use event::{Action, CloseKind, EndReason, LinkId, Outcome, TunnelEvent};
 use crate::mdp::{DaemonEvent, Incoming, InterfaceId, Transmit, Uplink, UplinkEvent};
 use crate::msp::{ConnectError, Event, ListenError, MAX_MESSAGE, Stats, Stream, StreamId, StreamStatus};
 use crate::{Addr, Host, Instant, Port, Sid};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -82,7 +83,7 @@ pub struct Tunnel {
     config: TunnelConfig,
     send_memory: usize,
     phase: Phase,
-    links: BTreeMap<LinkId, Link>,
+    links: BTreeMap<LinkId, Box<Link>>,
     actions: VecDeque<Action>,
     events: VecDeque<TunnelEvent>,
     /// When it was last reported that the limit was reached.
@@ -434,7 +435,7 @@ impl Tunnel {
 
     fn begin(&mut self, stream: StreamId, peer: Addr, local: Local) -> LinkId {
         let link = LinkId(stream);
-        self.links.insert(link, Link::new(peer, local));
+        self.links.insert(link, Box::new(Link::new(peer, local)));
         self.report(TunnelEvent::Opened { link, peer });
         if self.config.once {
             self.phase = Phase::LastLink;
