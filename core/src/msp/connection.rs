@@ -222,10 +222,14 @@ impl Connection {
             (_, Wire::Silent) => return,
             (Content::Stop, _) => return self.on_stop(),
             (_, Wire::Stopping { .. }) => return,
-            (Content::Data { .. }, Wire::Lingering { sent, next, .. }) => {
-                // The peer did not get the last acknowledgment, and may not get this one.
-                let (until, next) = (now + LINGER, next.min(now + ACK_DELAY));
-                self.wire = Wire::Lingering { until, sent: sent.min(LAST_ACKS - 1), next };
+            (Content::Data { seq, .. }, Wire::Lingering { sent, next, .. }) => {
+                self.wire = if self.begins_anew(packet, &payload) || self.receive.ack().is_before(seq) {
+                    self.stopping(now)
+                } else {
+                    // The peer did not get the last acknowledgment, and may not get this one.
+                    let (until, next) = (now + LINGER, next.min(now + ACK_DELAY));
+                    Wire::Lingering { until, sent: sent.min(LAST_ACKS - 1), next }
+                };
                 return;
             }
             (_, Wire::Lingering { .. }) => return,
@@ -234,6 +238,10 @@ impl Connection {
         match self.origin(packet, &payload) {
             Origin::Peer => self.heard = Some(now),
             Origin::Doubtful => {}
+            // The reference daemon does so as soon as it has forgotten a stream whose last acknowledgment it has sent once.
+            Origin::AnotherStream if self.lacks_only_last_ack() => {
+                return self.abort(now, CloseReason::Finished);
+            }
             Origin::AnotherStream => return self.abort(now, CloseReason::PeerRestarted),
         }
         self.wake(now, packet.content);

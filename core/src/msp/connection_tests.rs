@@ -344,3 +344,62 @@ fn a_late_packet_of_the_beginning_is_not_taken_for_a_new_one() {
         assert_eq!((b.receive.bytes(), b.stats.duplicates), (0, 1), "kept as message 65,536: {:?}", b.form);
     }
 }
+
+/// An initiator whose peer has ended and has everything but our end, which was sent if `sent_end` says so.
+fn almost_finished(sent_end: bool) -> Connection {
+    let mut a = end(Role::Initiator);
+    a.send.push(Bytes::from_static(b"a"));
+    assert_eq!(sent(&mut a, 5), [(0, b"\x04\xff\xff\0\0a".to_vec())]);
+    receive(&mut a, 10, b"\x02\0\0\0\0b");
+    consume(&mut a, 10, 1);
+    receive(&mut a, 11, b"\x03\0\0\x01\0");
+    a.finish();
+    if sent_end {
+        let sent = sent(&mut a, 12);
+        assert_eq!(sent.first().map(|(_, packet)| &packet[..]), Some(&b"\x03\x01\0\x01\0"[..]));
+    }
+    a
+}
+
+#[test]
+fn stop_stands_for_the_last_acknowledgment_only_of_an_end_that_was_sent() {
+    for (sent_end, reason) in [(true, CloseReason::Finished), (false, CloseReason::PeerReset)] {
+        let mut a = almost_finished(sent_end);
+        receive(&mut a, 12, b"\x08");
+        assert_eq!(a.closed(), Some(reason));
+    }
+}
+
+/// The reference daemon accepts a late copy of the first packet once more as soon as it has forgotten the stream.
+#[test]
+fn a_stream_in_place_of_one_that_lacks_the_last_acknowledgment_stands_for_it_too() {
+    for (sent_end, reason) in [(true, CloseReason::Finished), (false, CloseReason::PeerRestarted)] {
+        let mut a = almost_finished(sent_end);
+        receive(&mut a, 12, b"\x02\0\0\0\0other");
+        assert_eq!(a.closed(), Some(reason));
+        assert_eq!(sent(&mut a, 13), [(12_000, b"\x08".to_vec())], "and the other stream is none");
+    }
+}
+
+/// An acknowledgment would be taken for one of what the other stream has sent, and neither would ever end.
+#[test]
+fn an_end_that_lingers_stops_another_stream_and_answers_its_own() {
+    for (packet, answer) in [
+        (&b"\x03\x01\0\x01\0"[..], &b"\x02\x01\0"[..]),
+        (b"\x02\0\0\0\0b", b"\x02\x01\0"),
+        (b"\x02\0\0\0\0other", b"\x08"),
+        (b"\x02\0\0\x02\0more", b"\x08"),
+    ] {
+        let mut a = end(Role::Initiator);
+        a.finish();
+        assert_eq!(sent(&mut a, 5), [(0, b"\x05\xff\xff\0\0".to_vec())]);
+        receive(&mut a, 10, b"\x02\0\0\0\0b");
+        receive(&mut a, 11, b"\x03\0\0\x01\0");
+        consume(&mut a, 12, 1);
+        assert_eq!(a.closed(), Some(CloseReason::Finished));
+        assert!(sent(&mut a, 1000).len() <= usize::from(LAST_ACKS));
+        receive(&mut a, 1000, packet);
+        assert_eq!(sent(&mut a, 1005).first().map(|(_, packet)| &packet[..]), Some(answer), "{packet:?}");
+        assert!(sent(&mut a, 60_000).len() <= 4 && a.is_silent());
+    }
+}

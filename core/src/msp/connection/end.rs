@@ -48,7 +48,12 @@ impl Connection {
             return;
         }
         self.close(reason);
-        self.wire = Wire::Stopping { until: now + self.idle_timeout, sent: 0, next: now };
+        self.wire = self.stopping(now);
+    }
+
+    /// Tells the peer that there is no such connection.
+    pub(super) fn stopping(&self, now: Instant) -> Wire {
+        Wire::Stopping { until: now + self.idle_timeout, sent: 0, next: now }
     }
 
     /// Ends the connection without a word.
@@ -76,7 +81,7 @@ impl Connection {
     /// Both directions have finished, and only the acknowledgment of our end is missing. A peer that says
     /// then that it knows no such connection has received everything (`spec/10` A.6).
     pub(super) fn lacks_only_last_ack(&self) -> bool {
-        self.receive.is_finished() && self.send.lacks_only_shutdown()
+        self.receive.is_finished() && self.send.lacks_only_shutdown() && self.send.unsent() == 0
     }
 
     /// The reference daemon forgets a connection as soon as both ends have finished, its own is acknowledged,

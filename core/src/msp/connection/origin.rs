@@ -24,21 +24,25 @@ impl Connection {
         if self.form.is_tagged() {
             return Origin::Peer;
         }
-        let is_initiator = self.role == Role::Initiator;
-        let is_first_message = matches!(packet.content, Content::Data { seq: Seq(0), .. });
-        // The peer has opened a new stream, or has accepted a late copy of our first packet once more.
-        if is_first_message && (packet.first || is_initiator) && self.first_message.differs_from(payload) {
+        if self.begins_anew(packet, payload) {
             return Origin::AnotherStream;
         }
+        let is_new = self.role == Role::Listener && !self.acknowledged;
         match packet.ack {
             Some(ack) if self.send.may_follow(ack) => Origin::Peer,
             // What was never sent on this stream, the peer has received on an earlier one.
-            Some(ack) if !is_initiator && !self.acknowledged && self.send.newest().is_before(ack) => {
-                Origin::AnotherStream
-            }
+            Some(ack) if is_new && self.send.newest().is_before(ack) => Origin::AnotherStream,
             // All packets after the first data acknowledge something (`spec/10` A.3).
             None if packet.content == Content::Bare || self.send.base() == Seq(0) => Origin::Peer,
             _ => Origin::Doubtful,
         }
+    }
+
+    /// Whether the peer has opened a new stream, or has accepted a late copy of our first packet once more: its first
+    /// message is not the one that has come.
+    pub(super) fn begins_anew(&self, packet: &Incoming<'_>, payload: &Bytes) -> bool {
+        let is_first_message = matches!(packet.content, Content::Data { seq: Seq(0), .. });
+        let may_be = !self.form.is_tagged() && (packet.first || self.role == Role::Initiator);
+        is_first_message && may_be && self.first_message.differs_from(payload)
     }
 }
