@@ -78,7 +78,7 @@ impl Party {
     /// Opens a stream to `remote`, for a program that does as `plan` says. `None` if there are too many.
     pub fn open(&mut self, now: Instant, remote: Sid, plan: Plan) -> Option<StreamId> {
         let id = self.stack.streams().connect(now, Addr::new(remote, Port::from(PORT)))?;
-        self.add(id, plan, true);
+        self.add(id, plan, None);
         Some(id)
     }
 
@@ -118,10 +118,10 @@ impl Party {
         Some((self.stack.streams(), *id, program))
     }
 
-    fn add(&mut self, id: StreamId, plan: Plan, initiator: bool) {
+    fn add(&mut self, id: StreamId, plan: Plan, from: Option<Addr>) {
         let key = (self.index as u32 + 1) << 24 | self.count;
         self.count += 1;
-        let before = self.programs.insert(id, Program::new(key, plan, initiator));
+        let before = self.programs.insert(id, Program::new(key, plan, from));
         assert!(before.is_none(), "{id:?} twice");
     }
 }
@@ -148,8 +148,8 @@ impl Station for Party {
         let Some(event) = self.stack.streams().poll_event() else {
             return self.stack.poll_node_event();
         };
-        if let Event::Accepted { stream, .. } = event {
-            self.add(stream, self.plan, false);
+        if let Event::Accepted { stream, peer, .. } = event {
+            self.add(stream, self.plan, Some(peer));
         }
         let (Event::Accepted { stream, .. }
         | Event::Connected { stream }

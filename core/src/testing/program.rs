@@ -1,8 +1,8 @@
 //! What a program does with its stream.
 
 use super::stack::Streams;
-use crate::Instant;
 use crate::msp::{CloseReason, Event, StreamId};
+use crate::{Addr, Instant};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
@@ -59,6 +59,8 @@ pub struct Program {
     pub plan: Plan,
     /// It opened the stream.
     pub initiator: bool,
+    /// The peer from which the stream was accepted.
+    pub accepted_from: Option<Addr>,
     /// Messages that its end of the stream has taken.
     pub sent: Vec<Bytes>,
     /// Messages that it has received.
@@ -80,11 +82,12 @@ pub struct Program {
 }
 
 impl Program {
-    pub(super) const fn new(key: u32, plan: Plan, initiator: bool) -> Self {
+    pub(super) const fn new(key: u32, plan: Plan, from: Option<Addr>) -> Self {
         Self {
             key,
             plan,
-            initiator,
+            initiator: from.is_none(),
+            accepted_from: from,
             sent: Vec::new(),
             received: Vec::new(),
             copies: 0,
@@ -121,6 +124,11 @@ impl Program {
     pub fn peer_key(&self) -> Option<u32> {
         let key = self.received.first()?.first_chunk::<KEY_LEN>()?;
         Some(u32::from_le_bytes(*key))
+    }
+
+    /// Whether something of the one has come to the other.
+    pub(super) fn is_with(&self, other: &Self) -> bool {
+        self.peer_key() == Some(other.key) || other.peer_key() == Some(self.key)
     }
 
     pub(super) fn note(&mut self, event: Event) {
