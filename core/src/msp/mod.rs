@@ -31,7 +31,7 @@ mod refusals;
 mod replay;
 mod roll_call;
 mod schedule;
-mod selective;
+pub(crate) mod selective;
 pub(crate) mod send;
 mod stats;
 mod status;

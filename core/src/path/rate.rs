@@ -159,6 +159,12 @@ impl Rate {
         }
     }
 
+    /// Bytes of whose fate nothing is known.
+    #[cfg(feature = "testing")]
+    pub(crate) const fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
     /// When the next packet may leave.
     pub(crate) const fn next(&self) -> Instant {
         self.paused_until

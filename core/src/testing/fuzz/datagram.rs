@@ -2,11 +2,12 @@
 
 use super::Input;
 use crate::msp::{Config, Endpoint, Event, MAX_MESSAGE, StreamId};
-use crate::wire::extended::{self, Offer};
+use crate::wire::extended::{self, Acknowledgment, Body, Offer, Range, Settings, Tag, Timestamp};
 use crate::wire::msp::Repr;
-use crate::{Addr, Datagram, Instant, Port, Protection, Sid};
+use crate::{Addr, Datagram, Instant, Port, Protection, Seq, Sid};
 use alloc::vec::Vec;
 use bytes::Bytes;
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 const LISTENING: u16 = 512;
@@ -32,6 +33,7 @@ pub fn datagram(input: &[u8]) {
         peer: Addr::new(Sid::new([3; 32]), 600.into()),
         local: LISTENING.into(),
         sent: Vec::new(),
+        newest: Seq(0),
         streams: Vec::new(),
         buffer: Vec::new(),
     };
@@ -48,6 +50,8 @@ struct State {
     /// The last port that a packet came from, and how the packet began.
     local: Port,
     sent: Vec<u8>,
+    /// The number of the message that was sent last in an extended packet.
+    newest: Seq,
     streams: Vec<StreamId>,
     buffer: Vec<u8>,
 }
@@ -62,9 +66,10 @@ impl State {
         let now = self.now;
         match operation & 0x0f {
             0..4 => {
+                let is_report = operation & 0x0f == 3 && choice & 8 != 0;
                 let to = if choice & 1 == 0 { LISTENING.into() } else { self.local };
-                let mut payload = input.slice()?.to_vec();
-                if choice & 2 != 0 {
+                let mut payload = if is_report { self.report(input)? } else { input.slice()?.to_vec() };
+                if !is_report && choice & 2 != 0 {
                     self.fit(&mut payload);
                 }
                 let payload = Bytes::from(payload);
@@ -123,6 +128,48 @@ impl State {
         }
     }
 
+    /// A packet of the connection that was sent on last: it reports anything of what was sent, and may hold more.
+    fn report(&self, input: &mut Input<'_>) -> Option<Vec<u8>> {
+        let shape = input.u8()?;
+        let near = |byte: u8| Seq(self.newest.0.wrapping_add_signed((byte as i8).into()));
+        let (tag, settings, time) = match (extended::Repr::parse(&self.sent), Offer::parse(&self.sent)) {
+            (Ok(repr), _) => (repr.tag, None, repr.time),
+            (_, Some(Offer { nonce })) => {
+                let settings = Settings { nonce, features: input.u8()?, max_message: input.u16()? };
+                (Tag(NonZeroU32::MIN), Some(settings), None)
+            }
+            _ => (Tag(NonZeroU32::MIN), None, None),
+        };
+        let window = if shape & 1 == 0 { Acknowledgment::NO_LIMIT } else { input.u8()?.into() };
+        let mut report =
+            Acknowledgment { consumed: near(input.u8()?), window, ranges: [].into_iter().collect() };
+        for _ in 0..shape >> 1 & 3 {
+            let (missing, received) = (input.u8()?.into(), input.u8()?.into());
+            report.ranges.push(Range { missing, received });
+        }
+        let echo = match shape >> 3 & 3 {
+            0 => None,
+            1 => Some(Timestamp(input.u16()?)),
+            _ => time,
+        };
+        let echo = echo.map(|timestamp| extended::Echo { timestamp, held: shape });
+        let payload = if shape & 0x20 != 0 { input.slice()? } else { &[] };
+        let body = match shape >> 5 & 3 {
+            0 => Body::Empty,
+            2 => Body::Probe(900),
+            _ => {
+                let seq = Seq(input.u8()?.into());
+                Body::Data(extended::Data { seq, shutdown: shape & 0x10 != 0, part: None, payload })
+            }
+        };
+        let time = Some(Timestamp(input.u8()?.into())).filter(|_| shape & 0x80 != 0);
+        let mut packet = Vec::new();
+        let acknowledgment = Some((report, echo));
+        extended::Repr { tag, settings, time, acknowledgment, prompt: shape & 0x80 != 0, body }
+            .emit(&mut packet);
+        Some(packet)
+    }
+
     /// The peer is silent from now on; the user reads what there is.
     fn end(&mut self) {
         let end = self.now + Duration::from_secs(60);
@@ -148,6 +195,9 @@ impl State {
             let is_extended = extended::Repr::parse(&self.buffer).is_ok();
             let most = if is_extended { LONGEST_EXTENDED } else { Repr::DATA_HEADER_LEN + MAX_MESSAGE };
             assert!((good || is_extended) && self.buffer.len() <= most, "sent {packet:?}");
+            if let Ok(extended::Repr { body: Body::Data(data), .. }) = extended::Repr::parse(&self.buffer) {
+                self.newest = data.seq;
+            }
             self.sent.clone_from(&self.buffer);
             assert_eq!(outgoing.to.sid, self.peer.sid);
             self.local = outgoing.from;

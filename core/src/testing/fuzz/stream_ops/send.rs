@@ -94,7 +94,7 @@ impl Sender {
                 }
             }
             3 => while self.send(usize::MAX) {},
-            4 | 5 => {
+            4 => {
                 let repeats = choice < 12;
                 match input.u8()? {
                     255 => self.acknowledge(i64::from(input.u16()? as i16), repeats),
