@@ -8,7 +8,7 @@ use msp_core::mdp::{Clients, ClientsConfig};
 use msp_core::testing::{Mesh, Topology, seed};
 use msp_core::wire::client::{ANY, Message, Payload, Qos, Reply, ReplyKind, Request, Ttl};
 use msp_core::wire::routes::{self, Entry, Reach};
-use msp_core::{Addr, NodeConfig, Protection, Sid};
+use msp_core::{Addr, InterfaceId, NodeConfig, Protection, Sid};
 
 /// What node 0 tells a program that asks for its table of routes.
 fn table(mesh: &mut Mesh) -> Vec<Vec<u8>> {
@@ -53,6 +53,35 @@ fn the_table_of_routes_tells_how_each_node_is_reached() {
     assert_eq!(entries.iter().map(|it| it.reach).collect::<Vec<_>>(), reach);
     let interfaces = entries.iter().map(|it| it.interface.map(|it| it.name));
     assert_eq!(interfaces.collect::<Vec<_>>(), [Some(&b"udp0"[..]), Some(b"udp0"), None, None, None]);
+}
+
+#[test]
+fn what_comes_in_and_finds_the_queue_of_a_program_full_is_lost() {
+    let topology = Topology::line(1);
+    let mut mesh = Mesh::of(seed(1), &topology, good);
+    acquaint(&mut mesh, &topology, ms(10_000));
+    let mut config = ClientsConfig::default();
+    config.queue = 2;
+    let (now, mut datagram) = (mesh.now, Vec::new());
+    let mut clients = Clients::new(config, sid(&mesh, 0), now);
+    Request::Bind { local: Addr::new(ANY, PORT) }.emit(&mut datagram);
+    clients.handle_request(now, &mut mesh.stations[0].node, b"a", &datagram);
+    assert!(clients.poll_transmit(now, &mut datagram).is_some(), "it is bound");
+    let [station, other] = &mut *mesh.stations else { panic!("two nodes") };
+    let to = Addr::new(station.node.sid(), PORT);
+    for payload in 0..5 {
+        other.node.send(now, PORT, to, Protection::Encrypted, &[payload]).unwrap();
+        while other.node.poll_transmit(now, &mut datagram).is_some() {
+            station.node.handle_packet(now, InterfaceId(0), other.address, &datagram);
+        }
+    }
+    clients.update(now, &mut station.node);
+    assert_eq!((clients.stats().datagrams_received, clients.stats().datagrams_dropped), (2, 3));
+    for expected in 0..2 {
+        assert!(clients.poll_transmit(now, &mut datagram).is_some());
+        assert_eq!(datagram.last(), Some(&expected));
+    }
+    assert_eq!(clients.poll_transmit(now, &mut datagram), None);
 }
 
 /// Of two neighbours, one is slow: what goes there is dropped for a second, and what goes to the other waits its turn.

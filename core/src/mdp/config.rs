@@ -5,6 +5,10 @@ use core::time::Duration;
 
 /// The largest UDP payload without fragments on Ethernet and Wi-Fi.
 pub(super) const MAX_PACKET: usize = 1472;
+/// The least of settings that are times.
+const LEAST: Duration = Duration::from_millis(10);
+/// With 60,000 nodes further away they can be counted in 16 bits.
+const MAX_NEIGHBOURS: usize = 5_000;
 
 /// Settings of a [`Node`](super::Node). The defaults suit Wi-Fi and Ethernet and are those of the
 /// reference daemon where it has them.
@@ -37,9 +41,9 @@ pub struct NodeConfig {
     pub expiry: Duration,
     /// A frame whose sender asks for it is acknowledged after this long; 4 ms by default.
     pub ack_delay: Duration,
-    /// A frame that could not be delivered for so long is given up; 1000 ms by default.
+    /// A frame that could not be delivered for so long is given up, at least 10 ms; 1000 ms by default.
     pub frame_lifetime: Duration,
-    /// Neighbours that are remembered; 64 by default.
+    /// Neighbours that are remembered, at most 5,000; 64 by default.
     pub max_neighbours: usize,
     /// Nodes further away that are remembered, at most 60,000; 512 by default.
     pub max_subscribers: usize,
@@ -84,10 +88,11 @@ impl NodeConfig {
     /// Brings every setting into its range.
     pub(super) fn clamped(mut self) -> Self {
         self.mtu = self.mtu.clamp(512, MAX_PACKET);
-        self.tick = self.tick.max(Duration::from_millis(10));
+        self.tick = self.tick.max(LEAST);
+        self.frame_lifetime = self.frame_lifetime.max(LEAST);
         self.search_tick = self.search_tick.max(self.tick);
         self.expiry = self.expiry.max(self.tick * 2);
-        self.max_neighbours = self.max_neighbours.max(1);
+        self.max_neighbours = self.max_neighbours.clamp(1, MAX_NEIGHBOURS);
         self.send_queue = self.send_queue.max(1);
         self.receive_queue = self.receive_queue.max(1);
         self
@@ -173,15 +178,17 @@ mod tests {
             tick: zero,
             search_tick: zero,
             expiry: zero,
+            frame_lifetime: zero,
             max_neighbours: 0,
             send_queue: 0,
             receive_queue: 0,
             ..NodeConfig::default()
         };
         let least = least.clamped();
-        let times = [least.tick, least.search_tick, least.expiry].map(|time| time.as_millis());
-        assert_eq!((least.mtu, times), (512, [10, 10, 20]));
+        let times = [least.tick, least.search_tick, least.expiry, least.frame_lifetime];
+        assert_eq!((least.mtu, times.map(|time| time.as_millis())), (512, [10, 10, 20, 10]));
         assert_eq!((least.max_neighbours, least.send_queue, least.receive_queue), (1, 1, 1));
-        assert_eq!(NodeConfig { mtu: 9000, ..NodeConfig::default() }.clamped().mtu, 1472);
+        let most = NodeConfig { mtu: 9000, max_neighbours: 99_999, ..NodeConfig::default() }.clamped();
+        assert_eq!((most.mtu, most.max_neighbours), (1472, 5_000));
     }
 }
