@@ -19,6 +19,8 @@ const MAX_STREAMS: usize = 12;
 const MAX_BAD: Duration = Duration::from_secs(7);
 /// A good network is one that has been good for this long: both ends have sent something.
 const GOOD: Duration = Duration::from_secs(2);
+/// For ten seconds after its end a stream is not opened again, and networks begin ten seconds after the origin.
+const EARLIEST_LATE: Instant = Instant::from_millis(20_000);
 /// Packets that someone on the way keeps, to send them again.
 const MAX_RECORDED: usize = 256;
 
@@ -220,11 +222,13 @@ impl World {
                 self.network.stations[side].handle_timeout(earlier);
             }
             Op::Again { packet } => {
+                self.note_replay();
                 if let Some((from, packet)) = self.recorded(packet) {
                     self.network.send(from, Receiver::Everyone, &packet);
                 }
             }
             Op::Damaged { packet, place, mask } => {
+                self.note_replay();
                 if let Some((from, mut packet)) = self.recorded(packet) {
                     let place = usize::from(place) % packet.len().max(1);
                     packet.get_mut(place).into_iter().for_each(|byte| *byte ^= mask);
@@ -241,6 +245,13 @@ impl World {
             }
         }
         self.judge();
+    }
+
+    /// A packet is sent again, perhaps one of a stream that has ended long ago.
+    fn note_replay(&mut self) {
+        if self.network.now >= EARLIEST_LATE {
+            self.weather = self.weather.max(Weather::Replays);
+        }
     }
 
     fn change(&mut self, side: usize, bad: bool, change: impl FnOnce(&mut Link)) {
