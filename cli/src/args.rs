@@ -88,7 +88,8 @@ pub(crate) struct Args {
 /// Options that every command takes.
 #[derive(Debug)]
 pub(crate) struct Options {
-    pub(crate) udp: Option<SocketAddr>,
+    /// The first is the main one.
+    pub(crate) udp: Vec<SocketAddr>,
     pub(crate) peers: Vec<HostPort>,
     pub(crate) no_broadcast: bool,
     pub(crate) identity: Option<PathBuf>,
@@ -309,7 +310,12 @@ fn definition() -> clap::Command {
 
 fn node_options() -> [Arg; 8] {
     [
-        option("udp", "ADDR:PORT", "UDP address of this node [default: 0.0.0.0:4110]"),
+        option(
+            "udp",
+            "ADDR:PORT",
+            "UDP address of this node, one for each interface if there are several [default: 0.0.0.0:4110]",
+        )
+        .action(ArgAction::Append),
         option("peer", "HOST:PORT", "Node to reach by unicast; may be given several times")
             .action(ArgAction::Append),
         flag("no-broadcast", "Look for no neighbours by broadcast"),
@@ -410,7 +416,7 @@ fn read(matches: &ArgMatches) -> Result<Args, Failure> {
         check_servald(&command)?;
     }
     let options = Options {
-        udp: value(given, "udp")?,
+        udp: values(given, "udp")?,
         peers: values(given, "peer")?,
         no_broadcast: given.get_flag("no-broadcast"),
         identity: given.get_one::<OsString>("identity").map(PathBuf::from),

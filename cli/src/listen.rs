@@ -24,7 +24,7 @@ pub(crate) fn run(command: args::Listen, options: &Options) -> Result<(), Failur
         node.runtime.set_service(Service { name, port: command.port });
     }
     limits::log(&command.limits);
-    let local = node.runtime.local_addr();
+    let local = node.runtime.local_addrs();
     let once = command.once || target == Target::Stdio;
     let tunnel = node.runtime.listen(command.port, target, config)?.name_limits(limits::option);
     let about = format!("listen {}", command.port);
@@ -35,16 +35,12 @@ pub(crate) fn run(command: args::Listen, options: &Options) -> Result<(), Failur
             return;
         }
         say(&format!("listening on MDP port {port}{through}; at the other end run"));
-        match local {
-            Some(local) => {
-                for address in reachable_at(local) {
-                    say(&format!("    msp connect {sid}@{address} {port}"));
-                }
-            }
-            None => {
-                let option = if matches!(through, Through::Daemon(_)) { "--servald " } else { "" };
-                say(&format!("    msp connect {option}{sid} {port}"));
-            }
+        for address in local.iter().copied().flat_map(reachable_at) {
+            say(&format!("    msp connect {sid}@{address} {port}"));
+        }
+        if local.is_empty() {
+            let option = if matches!(through, Through::Daemon(_)) { "--servald " } else { "" };
+            say(&format!("    msp connect {option}{sid} {port}"));
         }
     })?;
     check(outcome, once, format_args!("MDP port {}", command.port))

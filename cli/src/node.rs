@@ -84,7 +84,7 @@ pub(crate) fn bind_client(
     let need = if options.identity.is_some() { Claim::Needed } else { Claim::Wanted };
     let Claimed { identity, lock } = claim(options.identity.as_deref(), need)?;
     let runtime = match Runtime::bind(Identity::from_seed(*identity.seed()), &config) {
-        Err(error) if error.source.kind() == ErrorKind::AddrInUse && options.udp.is_none() => {
+        Err(error) if error.source.kind() == ErrorKind::AddrInUse && options.udp.is_empty() => {
             config.udp.set_port(0);
             let runtime = Runtime::bind(identity, &config);
             runtime.inspect(|_| log::info!("{error}; going on at any free one"))
@@ -129,7 +129,7 @@ fn shared(
 
 /// Whether options say what only a node of our own can be.
 const fn wants_own(options: &Options) -> bool {
-    options.udp.is_some() || !options.peers.is_empty() || options.no_broadcast || options.identity.is_some()
+    !options.udp.is_empty() || !options.peers.is_empty() || options.no_broadcast || options.identity.is_some()
 }
 
 /// Where a node runs that others can use.
@@ -145,8 +145,10 @@ fn running(options: &Options) -> Option<RunDirectory> {
 
 fn finish(mut runtime: Runtime, through: Through, lock: Option<File>) -> Result<Node, Failure> {
     runtime.stop_on_signals()?;
-    match (&through, runtime.sid(), runtime.local_addr()) {
-        (Through::Own, Some(sid), Some(address)) => log::info!("node {sid} at UDP {address}"),
+    match (&through, runtime.sid()) {
+        (Through::Own, Some(sid)) => {
+            runtime.local_addrs().iter().for_each(|address| log::info!("node {sid} at UDP {address}"));
+        }
         _ => log::info!("going on{through}"),
     }
     Ok(Node { runtime, through, _lock: lock })
@@ -155,19 +157,25 @@ fn finish(mut runtime: Runtime, through: Through, lock: Option<File>) -> Result<
 fn config(options: &Options, host: Option<&HostPort>, streams: msp::Config) -> Result<Config, Failure> {
     let mut config = Config::default();
     config.streams = streams;
-    config.udp = options.udp.unwrap_or(config.udp);
+    if let Some((first, more)) = options.udp.split_first() {
+        config.udp = *first;
+        config.more_udp = more.to_vec();
+    }
     config.broadcast = !options.no_broadcast;
     for peer in options.peers.iter().chain(host) {
-        config.peers.push(resolve_peer(peer, config.udp)?);
+        let peer = resolve_peer(peer, &config)?;
+        config.peers.push(peer);
     }
     Ok(config)
 }
 
-/// The first address of a peer that a socket bound to `local` can reach.
-fn resolve_peer(peer: &HostPort, local: SocketAddr) -> Result<SocketAddr, Failure> {
-    let found = peer.resolve()?;
-    found.into_iter().find(|address| address.is_ipv4() == local.is_ipv4()).ok_or_else(|| {
-        let (version, other) = if local.is_ipv4() { (4, "[::]:4110") } else { (6, "0.0.0.0:4110") };
+/// The first address of a peer that an interface can reach.
+fn resolve_peer(peer: &HostPort, config: &Config) -> Result<SocketAddr, Failure> {
+    let fits = |address: &SocketAddr| {
+        std::iter::once(&config.udp).chain(&config.more_udp).any(|udp| udp.is_ipv4() == address.is_ipv4())
+    };
+    peer.resolve()?.into_iter().find(fits).ok_or_else(|| {
+        let (version, other) = if config.udp.is_ipv4() { (4, "[::]:4110") } else { (6, "0.0.0.0:4110") };
         Failure::new(
             Status::Unreachable,
             format_args!("the host of {peer} has no IPv{version} address; try --udp={other}"),

@@ -17,16 +17,16 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let place = directory.path().display();
     // The lock on the identity is for as long as it runs.
     let Node { runtime, _lock, .. } = bind_own(options, msp::Config::default())?;
-    let (sid, local) = (runtime.sid(), runtime.local_addr());
+    let (sid, local) = (runtime.sid(), runtime.local_addrs());
     let server = runtime.serve(&directory).map_err(|error| {
         cannot_bind(match error.kind() {
             ErrorKind::AddrInUse => format!("another node serves in {place}; see --run"),
             _ => format!("cannot serve in {place}: {}", describe(&error)),
         })
     })?;
-    if let (Some(sid), Some(local), false) = (sid, local, options.quiet) {
+    if let (Some(sid), false) = (sid, options.quiet) {
         say(&format!("node {sid} relays, and serves programs in {place}; others reach it at UDP"));
-        reachable_at(local).iter().for_each(|address| say(&format!("    {address}")));
+        local.into_iter().flat_map(reachable_at).for_each(|address| say(&format!("    {address}")));
     }
     see::answer_node(server, &directory).run()?;
     Ok(())

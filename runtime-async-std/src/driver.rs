@@ -20,7 +20,7 @@ use std::time::Duration;
 pub struct Driver {
     shared: Arc<Shared>,
     socket: Socket,
-    watched: Watched,
+    watched: Vec<Watched>,
     sleep: Sleep,
 }
 
@@ -32,7 +32,7 @@ impl fmt::Debug for Driver {
 
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>, socket: Socket) -> io::Result<Self> {
-        let watched = Watched::new(socket.handle())?;
+        let watched = socket.handles().into_iter().map(Watched::new).collect::<io::Result<_>>()?;
         Ok(Self { shared, socket, watched, sleep: Sleep::new() })
     }
 }
@@ -66,7 +66,12 @@ impl Future for Driver {
             if timeout == Some(Duration::ZERO) {
                 continue;
             }
-            match watched.poll(cx, (true, socket.waits_for_room())) {
+            let wanted = (true, socket.waits_for_room());
+            let found = watched.iter().try_fold((false, false), |(readable, writable), watched| {
+                let (read, write) = watched.poll(cx, wanted)?;
+                io::Result::Ok((readable | read, writable | write))
+            });
+            match found {
                 Ok((false, false)) if sleep.poll(cx, timeout).is_pending() => return Poll::Pending,
                 Ok((readable, writable)) => socket.ready(readable, writable),
                 Err(error) => {

@@ -108,7 +108,8 @@ impl Node {
     }
 
     fn new(host: Host, socket: Socket, registry: &Registry, token: Token) -> io::Result<Self> {
-        register(registry, token, &socket.handle())?;
+        // All by the same token: when one is ready, the next turn sees to each.
+        socket.handles().iter().try_for_each(|handle| register(registry, token, handle))?;
         Ok(Self { host, socket, token, registry: registry.try_clone()?, busy: true })
     }
 
@@ -134,6 +135,12 @@ impl Node {
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.socket.local_addr()
+    }
+
+    /// The UDP addresses of all interfaces, that of [`Node::local_addr`] first.
+    #[must_use]
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.socket.local_addrs()
     }
 
     /// Remembers what an event says; the work is done in the next [turn](Node::turn). False if the event is not

@@ -75,6 +75,12 @@ impl Runtime {
         self.node.local_addr()
     }
 
+    /// The UDP addresses of all interfaces, see [`Node::local_addrs`].
+    #[must_use]
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.node.local_addrs()
+    }
+
     /// A handle that ends the run from another thread.
     #[must_use]
     pub fn stopper(&self) -> Stopper {

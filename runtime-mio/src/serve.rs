@@ -89,7 +89,7 @@ impl Server {
         let Self { node: Node { host, socket, .. }, own, status, .. } = self;
         let Some(status) = status else { return Ok(false) };
         let told = status.turn(&mut |about, question| {
-            answer(about, question, host.uplink(), socket.local_addr(), Vec::new())
+            answer(about, question, host.uplink(), &socket.local_addrs(), Vec::new())
         });
         while let Some(watch) = status.poll_watch() {
             // What has ended was closed, which takes it out of the poll.

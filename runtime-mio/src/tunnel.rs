@@ -123,8 +123,11 @@ impl Tunnel {
         while let Some(watch) = self.tunnel.poll_watch() {
             match watch {
                 // The node has registered it.
-                Watch::Begin(Part::Socket, _) => {
-                    self.note(Part::Socket);
+                Watch::Begin(Part::Socket(place), _) => {
+                    // They share a token.
+                    if place == 0 {
+                        self.note(Part::Socket(place));
+                    }
                 }
                 Watch::Begin(part, handle) => {
                     let token = self.token_of(part);
@@ -156,7 +159,7 @@ impl Tunnel {
     fn token_of(&self, part: Part) -> Token {
         let Token(first) = self.first;
         Token(match part {
-            Part::Socket => first,
+            Part::Socket(_) => first,
             Part::Acceptor => first.wrapping_add(1),
             Part::Questions => first.wrapping_add(2),
             Part::Asker(place) => first.wrapping_add(3 + usize::from(place)),

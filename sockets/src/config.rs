@@ -14,8 +14,12 @@ pub const DEFAULT_PORT: u16 = 4110;
 pub struct Config {
     /// The UDP address to bind. Port 0 takes any free port. Default `0.0.0.0:4110`.
     pub udp: SocketAddr,
-    /// Whether to look for neighbours by broadcast in the IPv4 networks of [`Config::udp`]. Broadcasts go
-    /// to the port of `udp`, or to [`DEFAULT_PORT`] if that is 0. Default true.
+    /// UDP addresses of further interfaces, such as those of other radios; at most 15. Each is an interface of the node
+    /// like [`Config::udp`]. Default none.
+    pub more_udp: Vec<SocketAddr>,
+    /// Whether to look for neighbours on the networks of the interfaces: by broadcast with IPv4, and with IPv6 by
+    /// multicast to the link-local group `ff12::4110`, which the reference daemon does not know. They go to the port of
+    /// the interface, or to [`DEFAULT_PORT`] if that is 0. Default true.
     pub broadcast: bool,
     /// Nodes to reach by unicast. Default none.
     pub peers: Vec<SocketAddr>,
@@ -27,6 +31,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             udp: (Ipv4Addr::UNSPECIFIED, DEFAULT_PORT).into(),
+            more_udp: Vec::new(),
             broadcast: true,
             peers: Vec::new(),
             streams: msp::Config::default(),

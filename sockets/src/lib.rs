@@ -26,6 +26,7 @@ mod dump;
 mod handle;
 mod local;
 mod names;
+mod plugs;
 mod report;
 mod run;
 mod show;

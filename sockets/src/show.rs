@@ -1,7 +1,7 @@
 //! What a running program tells of itself and of the mesh around it.
 
 use crate::table::{Cell, Column, Format, Table};
-use msp_core::mdp::{InterfaceId, NeighbourStatus, RouteStatus, Uplink};
+use msp_core::mdp::{Node, Uplink};
 use msp_core::msp::StreamStatus;
 use msp_core::wire::routes::{Entry, Reach};
 use msp_core::{Addr, Sid};
@@ -70,7 +70,7 @@ pub fn answer(
     about: &About,
     question: Question,
     uplink: &mut Uplink,
-    udp: Option<SocketAddr>,
+    udp: &[SocketAddr],
     streams: Vec<StreamStatus>,
 ) -> String {
     let Question { topic, format } = question;
@@ -78,8 +78,8 @@ pub fn answer(
     let daemon = about.daemon.as_ref().filter(|_| topic != Topic::Status);
     let table = match topic {
         Topic::Status => stream_table(&about.command, streams),
-        Topic::Peers => uplink.node().map_or(Table::new(PEERS), |node| peer_table(node.neighbours())),
-        Topic::Routes => uplink.node().map_or(Table::new(ROUTES), |node| route_table(node.routes())),
+        Topic::Peers => uplink.node().map_or(Table::new(PEERS), |node| peer_table(node)),
+        Topic::Routes => uplink.node().map_or(Table::new(ROUTES), |node| route_table(node)),
     };
     let mut answer = table.len().to_string();
     if let Some(daemon) = daemon {
@@ -133,11 +133,11 @@ pub(crate) fn daemon_answer(directory: &Path, question: Question, entries: &[Ent
 const NONE: [&str; 3] = [": nothing is heard of other nodes", ": no node can be reached", ": no streams"];
 
 /// Who tells, on one line.
-fn title(about: &About, own: Option<Sid>, udp: Option<SocketAddr>) -> String {
+fn title(about: &About, own: Option<Sid>, udp: &[SocketAddr]) -> String {
     let mut title = format!("msp {}, pid {}", about.command, process::id());
     // Writing to a string cannot fail.
     let _ = own.map_or(Ok(()), |own| write!(title, ", node {own}"));
-    let _ = udp.map_or(Ok(()), |udp| write!(title, " at UDP {udp}"));
+    let _ = udp.iter().try_for_each(|udp| write!(title, " at UDP {udp}"));
     let _ = about.daemon.as_ref().map_or(Ok(()), |it| write!(title, " through {}", it.display()));
     crate::table::escape(&title)
 }
@@ -156,15 +156,15 @@ const PEERS: &[Column] = &[
     ("SID", "sid"),
 ];
 
-fn peer_table(peers: impl Iterator<Item = NeighbourStatus>) -> Table {
+fn peer_table(node: &Node) -> Table {
     let mut table = Table::new(PEERS);
     // They are told in parts of 15.
     let loss = |lost: Option<u8>| Cell::maybe(lost, |lost| Cell::Share(u32::from(lost) * 1_000_000 / 15));
-    for peer in peers {
+    for peer in node.neighbours() {
         table.push(vec![
             Cell::text(if peer.up { "up" } else { "heard" }),
             Cell::text(peer.address),
-            interface(peer.interface),
+            Cell::text(node.interface_name(peer.interface)),
             Cell::text(if peer.unicast { "unicast" } else { "broadcast" }),
             Cell::maybe(peer.round_trip, Cell::Time),
             loss(peer.loss_to),
@@ -187,15 +187,15 @@ const ROUTES: &[Column] = &[
     ("SID", "sid"),
 ];
 
-fn route_table(routes: impl Iterator<Item = RouteStatus>) -> Table {
+fn route_table(node: &Node) -> Table {
     let mut table = Table::new(ROUTES);
-    for route in routes {
+    for route in node.routes() {
         table.push(vec![
             Cell::Number(route.hops.into()),
             short(route.next_hop),
             short(route.previous_hop),
             Cell::Number(route.drop_rate.into()),
-            interface(route.interface),
+            Cell::text(node.interface_name(route.interface)),
             Cell::text(route.sid),
         ]);
     }
@@ -262,11 +262,6 @@ fn stream_table(command: &str, streams: Vec<StreamStatus>) -> Table {
     table
 }
 
-/// Named as a node names them to its clients.
-fn interface(InterfaceId(number): InterfaceId) -> Cell {
-    Cell::text(format!("udp{number}"))
-}
-
 fn short(sid: Sid) -> Cell {
     Cell::Short(abbreviated(sid), sid.to_string())
 }
@@ -305,8 +300,8 @@ mod tests {
             [(Topic::Peers, "nothing is heard"), (Topic::Routes, "no node"), (Topic::Status, "no streams")]
         {
             let ask = |format| {
-                let udp = "127.0.0.1:4110".parse().ok();
-                answer(&about, Question { topic, format }, &mut alone(), udp, Vec::new())
+                let udp = ["127.0.0.1:4110".parse().unwrap()];
+                answer(&about, Question { topic, format }, &mut alone(), &udp, Vec::new())
             };
             let text = ask(Format::Table);
             assert!(text.starts_with("0\nmsp listen 5\\n12, pid ") && text.contains(none), "{text}");
@@ -319,7 +314,7 @@ mod tests {
     fn who_goes_through_a_daemon_names_it() {
         let about = About { command: "listen 512".into(), daemon: Some("/run/a b".into()) };
         let question = |topic| Question { topic, format: Format::Table };
-        let ask = |topic| answer(&about, question(topic), &mut alone(), None, Vec::new());
+        let ask = |topic| answer(&about, question(topic), &mut alone(), &[], Vec::new());
         assert_eq!(ask(Topic::Peers).lines().next(), Some("0 /run/a b"));
         assert!(ask(Topic::Status).contains(" through /run/a b"));
     }

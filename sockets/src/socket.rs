@@ -2,16 +2,15 @@
 
 use crate::clients::instance;
 use crate::clock::Clock;
-use crate::config::{BindError, Config, DEFAULT_PORT};
+use crate::config::{BindError, Config};
 use crate::daemon::{DaemonSocket, Sent};
 use crate::handle::Handle;
+use crate::plugs::Plugs;
 use crate::run::RunDirectory;
 use crate::udp::Udp;
-use msp_core::mdp::{
-    Daemon, DaemonConfig, Incoming, Instance, InterfaceConfig, InterfaceId, Node, NodeConfig, Transmit,
-};
+use msp_core::mdp::{Daemon, DaemonConfig, Incoming, Instance, Node, NodeConfig, Transmit};
 use msp_core::{Host, Identity, Instant, Port, msp};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,28 +24,15 @@ const MIN_SLEEP: Duration = Duration::from_millis(1);
 ///
 /// # Errors
 ///
-/// If the UDP address cannot be bound, or a peer is of the other IP version.
+/// If a UDP address cannot be bound, or a peer is of another IP version than all of them.
 pub fn bind(identity: Identity, config: &Config) -> Result<(Host, Socket), BindError> {
-    try_bind(identity, config).map_err(|source| BindError { address: config.udp, source })
-}
-
-fn try_bind(identity: Identity, config: &Config) -> io::Result<(Host, Socket)> {
-    if let Some(peer) = config.peers.iter().find(|peer| peer.is_ipv4() != config.udp.is_ipv4()) {
-        let text = format!("the peer {peer} cannot be reached from it, which is of another IP version");
-        return Err(io::Error::new(ErrorKind::InvalidInput, text));
-    }
-    let port = if config.udp.port() == 0 { DEFAULT_PORT } else { config.udp.port() };
-    let udp = Udp::bind(config.udp, config.broadcast.then_some(port))?;
+    let random = || random().map_err(|source| BindError { address: config.udp, source });
     let clock = Clock::start();
-    let mut node = Node::new(NodeConfig::default(), identity, random()?, clock.now());
-    let mut interface = InterfaceConfig::unicast();
-    interface.broadcast = config.broadcast;
-    let interface = node.add_interface(interface);
-    for peer in &config.peers {
-        node.add_peer(interface, *peer);
-    }
+    let now = clock.now();
+    let mut node = Node::new(NodeConfig::default(), identity, random()?, now);
+    let plugs = Plugs::bind(config, now, &mut node)?;
     let host = Host::new(node, config.streams.clone(), random()?);
-    Ok((host, Socket { kind: Kind::Udp(Box::new(udp), interface), clock, unreachable: false }))
+    Ok((host, Socket { kind: Kind::Udp(Box::new(plugs)), clock, unreachable: false }))
 }
 
 /// A client of the daemon of `instance`, which has a node and an identity of its own. `port` is the MDP port to
@@ -104,19 +90,19 @@ pub struct Socket {
 
 #[derive(Debug)]
 enum Kind {
-    /// To other nodes, an interface of ours.
-    Udp(Box<Udp>, InterfaceId),
+    /// To other nodes, over our interfaces.
+    Udp(Box<Plugs>),
     /// To a daemon.
     Daemon(DaemonSocket),
 }
 
 impl Socket {
-    /// What to wait for.
+    /// What to wait for, all of it as for one.
     #[must_use]
-    pub fn handle(&self) -> Handle {
+    pub fn handles(&self) -> Vec<Handle> {
         match &self.kind {
-            Kind::Udp(udp, _) => Handle::Udp(Arc::clone(udp.socket())),
-            Kind::Daemon(daemon) => Handle::Daemon(Arc::clone(daemon.socket())),
+            Kind::Udp(plugs) => plugs.handles(),
+            Kind::Daemon(daemon) => vec![Handle::Daemon(Arc::clone(daemon.socket()))],
         }
     }
 
@@ -132,19 +118,25 @@ impl Socket {
         self.clock
     }
 
-    /// The UDP address. `None` at a daemon.
+    /// The UDP address of the first interface. `None` at a daemon.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addrs().first().copied()
+    }
+
+    /// The UDP addresses of all interfaces. None at a daemon.
+    #[must_use]
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
         match &self.kind {
-            Kind::Udp(udp, _) => Some(udp.local_addr()),
-            Kind::Daemon(_) => None,
+            Kind::Udp(plugs) => plugs.local_addrs(),
+            Kind::Daemon(_) => Vec::new(),
         }
     }
 
     /// Remembers that it is ready; the work is done in the next turn.
     pub fn ready(&mut self, readable: bool, writable: bool) {
         match &mut self.kind {
-            Kind::Udp(udp, _) => udp.ready(readable, writable),
+            Kind::Udp(plugs) => plugs.ready(readable, writable),
             Kind::Daemon(daemon) => daemon.ready(readable),
         }
     }
@@ -155,10 +147,7 @@ impl Socket {
             handle(Incoming::Unreachable);
         }
         match &mut self.kind {
-            Kind::Udp(udp, interface) => {
-                let interface = *interface;
-                udp.receive(&mut |from, bytes| handle(Incoming::Packet { interface, from, bytes }))
-            }
+            Kind::Udp(plugs) => plugs.receive(handle),
             Kind::Daemon(daemon) => daemon.receive(&mut |packet| handle(Incoming::Reply(packet))),
         }
     }
@@ -166,7 +155,7 @@ impl Socket {
     /// Sends what `poll` has, or a share of it. True if anything was sent, and there may be more to do.
     pub fn transmit(&mut self, now: Instant, poll: &mut dyn FnMut(&mut Vec<u8>) -> Option<Transmit>) -> bool {
         match &mut self.kind {
-            Kind::Udp(udp, _) => udp.transmit(now, poll),
+            Kind::Udp(plugs) => plugs.transmit(now, poll),
             Kind::Daemon(daemon) => {
                 let sent = daemon.transmit(now, poll);
                 self.unreachable |= sent == Sent::Unreachable;
@@ -179,7 +168,7 @@ impl Socket {
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         match &self.kind {
-            Kind::Udp(udp, _) => udp.is_blocked(),
+            Kind::Udp(plugs) => plugs.is_blocked(),
             Kind::Daemon(daemon) => daemon.retry_at().is_some(),
         }
     }
@@ -187,7 +176,7 @@ impl Socket {
     /// Whether the kernel will tell when it takes packets again. Of a local socket it does not know.
     #[must_use]
     pub fn waits_for_room(&self) -> bool {
-        matches!(&self.kind, Kind::Udp(udp, _) if udp.is_blocked())
+        matches!(&self.kind, Kind::Udp(plugs) if plugs.is_blocked())
     }
 
     /// How long to sleep when the next thing to do is due at `deadline`.
@@ -196,7 +185,7 @@ impl Socket {
         let left = |at: Instant| at.since(self.now());
         // While there is more to send, something is due; it has to wait for the kernel.
         match &self.kind {
-            Kind::Udp(udp, _) if udp.is_blocked() => {
+            Kind::Udp(plugs) if plugs.is_blocked() => {
                 Some(deadline.map_or(Udp::RETRY, left).clamp(MIN_SLEEP, Udp::RETRY))
             }
             Kind::Daemon(daemon) => daemon.retry_at().or(deadline).map(left),

@@ -86,8 +86,8 @@ impl From<io::Error> for Error {
 /// What a tunnel waits for beside its [`Socket`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// The socket of the node.
-    Socket,
+    /// A socket of the node, by its place among them.
+    Socket(u8),
     /// Its TCP listener.
     Acceptor,
     /// Where it is asked about itself.
@@ -197,7 +197,10 @@ impl Tunnel {
     fn new(tunnel: tunnel::Tunnel, socket: Socket, target: Target, once: bool) -> Self {
         Self {
             turn: (socket.now(), true),
-            watches: VecDeque::from([Watch::Begin(Part::Socket, socket.handle())]),
+            watches: (0..)
+                .zip(socket.handles())
+                .map(|(place, it)| Watch::Begin(Part::Socket(place), it))
+                .collect(),
             tunnel,
             socket,
             target,
@@ -231,7 +234,7 @@ impl Tunnel {
     /// Remembers that a part is ready; the work is done in the next turn. Unknown parts are no matter.
     pub fn ready(&mut self, part: Part, readiness: Readiness) {
         match part {
-            Part::Socket => self.socket.ready(readiness.readable, readiness.writable),
+            Part::Socket(_) => self.socket.ready(readiness.readable, readiness.writable),
             Part::Acceptor => self.acceptor.iter_mut().for_each(Acceptor::ready),
             Part::Questions | Part::Asker(_) => {
                 self.status.iter_mut().for_each(|status| status.ready(part, readiness));
@@ -249,7 +252,7 @@ impl Tunnel {
     #[must_use]
     pub fn wanted(&self, part: Part) -> (bool, bool) {
         match part {
-            Part::Socket => (true, self.socket.waits_for_room()),
+            Part::Socket(_) => (true, self.socket.waits_for_room()),
             Part::Acceptor => (self.acceptor.as_ref().is_some_and(|it| !it.is_readable()), false),
             Part::Questions | Part::Asker(_) => {
                 self.status.as_ref().map_or((false, false), |status| status.wanted(part))
@@ -347,7 +350,7 @@ impl Tunnel {
         let Some(status) = status else { return false };
         status.turn(&mut |about, question| {
             let streams = tunnel.statuses(now).collect();
-            answer(about, question, tunnel.uplink(), socket.local_addr(), streams)
+            answer(about, question, tunnel.uplink(), &socket.local_addrs(), streams)
         })
     }
 

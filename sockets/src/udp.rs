@@ -1,6 +1,6 @@
 //! The UDP socket: packets out and in, many per system call.
 
-use crate::broadcast::Broadcast;
+use crate::broadcast::{Broadcast, join};
 use msp_core::Instant;
 use msp_core::mdp::{Destination, Transmit};
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
@@ -72,7 +72,7 @@ impl Udp {
             socket.set_only_v6(true)?;
         }
         socket.bind(&address.into())?;
-        let broadcast = broadcast_port.and_then(|port| Broadcast::new(address.ip(), port));
+        let broadcast = broadcast_port.map(|port| Broadcast::new(address.ip(), port));
         if broadcast.is_some() {
             socket.set_broadcast(true)?;
         }
@@ -82,6 +82,7 @@ impl Udp {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         socket.set_nonblocking(true)?;
         let socket: Arc<UdpSocket> = Arc::new(socket.into());
+        join(&socket, address);
         let local = socket.local_addr()?;
         Ok(Self {
             socket,
@@ -107,6 +108,14 @@ impl Udp {
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Where it broadcasts to and does not hear others do so.
+    pub(crate) fn unheard(&mut self, now: Instant) -> &[SocketAddr] {
+        match self.broadcast.as_mut().filter(|broadcast| broadcast.is_unheard()) {
+            Some(broadcast) => broadcast.addresses(now, &self.socket),
+            None => &[],
+        }
     }
 
     /// Remembers that the socket is ready; the work is done in the next turn.
@@ -169,7 +178,7 @@ impl Udp {
             Destination::Daemon => {}
             Destination::Broadcast => {
                 if let Some(broadcast) = &mut self.broadcast {
-                    self.targets.extend_from_slice(broadcast.addresses(now));
+                    self.targets.extend_from_slice(broadcast.addresses(now, &self.socket));
                 }
             }
         }

@@ -49,6 +49,26 @@ impl Lab {
         Self::new(length, length)
     }
 
+    /// Two that are on one link, `right` at the first with the address fe80::1, and `left` at the second with fe80::2.
+    pub(crate) fn pair() -> Self {
+        let namespaces = vec![Namespace::new(), Namespace::new()];
+        let [one, other] = [&namespaces[0], &namespaces[1]];
+        ip(&format!("link add right netns {} type veth peer name left netns {}", one.0, other.0));
+        for (namespace, link, host) in [(one, "right", 1), (other, "left", 2)] {
+            namespace.configure(&format!("link set {link} addrgenmode none"));
+            namespace.configure(&format!("link set {link} up"));
+            namespace.configure(&format!("addr add fe80::{host}/64 dev {link} nodad"));
+        }
+        Self { namespaces, air: Vec::new(), _sky: Namespace::new() }
+    }
+
+    /// The number that the system gives a link.
+    pub(crate) fn index(&self, node: u8, link: &str) -> u32 {
+        let mut command = self.command(node, "cat");
+        let output = run("cat", command.arg(format!("/sys/class/net/{link}/ifindex")));
+        output.text().trim().parse().unwrap()
+    }
+
     fn new(length: u8, links: u8) -> Self {
         let seed = seed();
         let (namespaces, sky): (Vec<_>, _) =

@@ -31,17 +31,29 @@ impl<'a> Ours<'a> {
 
     /// With a node that all programs at that place share while it runs.
     pub(crate) fn shared(lab: &'a Lab, place: u8) -> (Self, Process) {
+        Self::shared_at(lab, place, &[])
+    }
+
+    /// The same with a node that has these interfaces.
+    pub(crate) fn shared_at(lab: &'a Lab, place: u8, udp: &[&str]) -> (Self, Process) {
         let mut ours = Self::new(lab, place, &[]);
         ours.options.clear();
-        let node = ours.share();
+        let node = ours.share_at(udp);
         (ours, node)
     }
 
     /// Starts the node that all share, also again after its end.
     #[track_caller]
     pub(crate) fn share(&self) -> Process {
+        self.share_at(&[])
+    }
+
+    #[track_caller]
+    fn share_at(&self, udp: &[&str]) -> Process {
         let identity = format!("--identity={}", self.directory.join("identity").display());
-        let node = self.spawn(&["node", &identity], None);
+        let mut arguments = vec!["node", &identity];
+        udp.iter().for_each(|address| arguments.extend(["--udp", address]));
+        let node = self.spawn(&arguments, None);
         node.error_line("that it relays", |line| line.contains("relays").then_some(()));
         node
     }
@@ -93,12 +105,35 @@ impl<'a> Ours<'a> {
         listener
     }
 
+    /// The neighbours of the node at this place that hear it, in the order of their interfaces.
+    #[track_caller]
+    pub(crate) fn peers(&self) -> Vec<Peer> {
+        let peers = self.spawn(&["peers", "--json"], Some(b"")).finish().text();
+        let up = peers.lines().filter(|line| line.contains("\"state\":\"up\""));
+        let parse = |line| Peer {
+            sid: field(line, "sid"),
+            interface: field(line, "interface"),
+            address: field(line, "address"),
+        };
+        let mut peers: Vec<Peer> = up.map(parse).collect();
+        peers.sort_by(|a, b| a.interface.cmp(&b.interface));
+        peers
+    }
+
     /// The nodes that those at this place can reach now, as `msp routes` tells it.
     #[track_caller]
     pub(crate) fn routes(&self) -> Vec<Route> {
         let routes = self.spawn(&["routes", "--json"], Some(b"")).finish().text();
         routes.lines().map(Route::parse).collect()
     }
+}
+
+/// A neighbour, as `msp peers` tells of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Peer {
+    pub(crate) sid: String,
+    pub(crate) interface: String,
+    pub(crate) address: String,
 }
 
 /// How a node is reached.
@@ -113,10 +148,12 @@ pub(crate) struct Route {
 
 impl Route {
     fn parse(line: &str) -> Self {
-        let field = |name: &str| {
-            let value = line.split_once(&format!("\"{name}\":\"")).and_then(|(_, rest)| rest.split_once('"'));
-            value.map(|(value, _)| value.to_owned()).unwrap_or_else(|| panic!("no {name} in {line}"))
-        };
+        let field = |name| field(line, name);
         Self { sid: field("sid"), next_hop: field("next_hop"), previous_hop: field("previous_hop") }
     }
+}
+
+fn field(line: &str, name: &str) -> String {
+    let value = line.split_once(&format!("\"{name}\":\"")).and_then(|(_, rest)| rest.split_once('"'));
+    value.map(|(value, _)| value.to_owned()).unwrap_or_else(|| panic!("no {name} in {line}"))
 }

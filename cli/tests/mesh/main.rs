@@ -15,6 +15,7 @@ mod line;
 mod ours;
 #[path = "../common/process.rs"]
 mod process;
+mod radios;
 #[path = "../common/report.rs"]
 mod report;
 mod ring;

@@ -11,8 +11,11 @@ use super::routing::Routing;
 use super::transmit::FrameCounter;
 use super::{Identity, Nonces, Service};
 use crate::{Instant, Port, Rng, Sid};
+use alloc::borrow::ToOwned as _;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -80,6 +83,7 @@ pub enum NodeEvent {
 /// One UDP socket.
 #[derive(Debug)]
 pub(super) struct Interface {
+    name: String,
     pub(super) broadcast: bool,
     /// The number of the last broadcast packet; `None` while they carry none.
     pub(super) number: Option<u64>,
@@ -240,6 +244,7 @@ impl Node {
     pub fn add_interface(&mut self, config: InterfaceConfig) -> InterfaceId {
         if self.interfaces.len() < MAX_INTERFACES {
             self.interfaces.push(Interface {
+                name: format!("udp{}", self.interfaces.len()),
                 broadcast: config.broadcast,
                 number: None,
                 tick_at: self.now,
@@ -247,6 +252,20 @@ impl Node {
             });
         }
         InterfaceId(self.interfaces.len() as u8 - 1)
+    }
+
+    /// What people, and the clients of this node, are told that an interface is called, such as `wlan0`.
+    pub fn name_interface(&mut self, interface: InterfaceId, name: &str) {
+        if let Some(interface) = self.interfaces.get_mut(usize::from(interface.0)) {
+            name.clone_into(&mut interface.name);
+        }
+    }
+
+    /// What an interface is called: `udp` and its number, unless it was [named](Node::name_interface). Empty if there is
+    /// none with this number.
+    #[must_use]
+    pub fn interface_name(&self, interface: InterfaceId) -> &str {
+        self.interfaces.get(usize::from(interface.0)).map_or("", |interface| &interface.name)
     }
 
     /// Looks for a neighbour at this address from now on. Adding it again, or to an interface that does

@@ -2,12 +2,10 @@
 
 use super::{ClientName, Clients, MAX_ANSWERS};
 use crate::Sid;
-use crate::mdp::Node;
+use crate::mdp::{InterfaceId, Node};
 use crate::wire::client::{BIND, Header, ReplyKind};
 use crate::wire::mdp::Protection;
 use crate::wire::routes::{self, Entry, Interface, Reach};
-use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Nothing, which is how a port is bound or given back.
@@ -38,12 +36,11 @@ impl Clients {
     }
 
     fn tell_routes(&mut self, node: &Node, client: &ClientName, header: &Header<'_>) {
-        let names: Vec<String> = (0..node.interfaces.len()).map(|index| format!("udp{index}")).collect();
         let interface = |index: u8| {
-            let name = names.get(usize::from(index)).map_or(&[][..], |name| name.as_bytes());
+            let name = node.interface_name(InterfaceId(index)).as_bytes();
             Interface { index, is_up: true, name }
         };
-        let own = (0..names.len()).map(|index| Entry {
+        let own = (0..node.interfaces.len()).map(|index| Entry {
             sid: self.sid,
             reach: Reach::Own,
             hops: 0,
