@@ -7,12 +7,12 @@ use super::node::{Destination, Loose, Node, Transmit};
 use super::outbox::Frame;
 use super::relay::MANY;
 use super::routing::{Index, Link, Routing, Way};
-use super::transmit::PREFIX_LEN;
+use super::transmit::{PREFIX_LEN, Writer};
+use super::{InterfaceId, linkstate};
 use crate::wire::address::Context;
 use crate::wire::linkstate::Repr;
-use crate::wire::mdp::{self, Protection};
-use crate::wire::overlay::{self, Encapsulation, Route};
-use crate::{Instant, Port, Sid};
+use crate::wire::mdp::Protection;
+use crate::{Instant, Sid};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -29,9 +29,11 @@ const MIN_FULL: Duration = Duration::from_secs(1);
 /// How often it is told that a node is not reached any more.
 const FAREWELLS: u8 = 5;
 /// Records in one message take at most this many bytes.
-const MAX_MESSAGE: usize = 400;
+pub(super) const MAX_MESSAGE: usize = 400;
 /// A loss that is not told: there is no way.
 const NO_WAY_LOSS: u8 = 32;
+/// Messages that go along with one tick; the others go with the next.
+const MESSAGES_PER_TICK: usize = 6;
 
 /// What is to be announced of a node.
 #[derive(Debug, Default)]
@@ -190,36 +192,40 @@ impl Node {
         if at > horizon || self.routing.quiet_until > now {
             return None;
         }
-        let mut message = Vec::new();
-        let port = Port::LINK_STATE;
-        mdp::Repr { destination: port, source: port, payload: &[] }.emit(&mut message);
-        if let Some(news) = self.routing.announce(now, horizon, &mut message) {
+        for _ in 0..if ticks { MESSAGES_PER_TICK } else { 1 } {
+            let mut message = linkstate::empty_message();
+            let Some(news) = self.routing.announce(now, horizon, &mut message) else { break };
             self.tell_neighbours(&message, news);
         }
         self.loose_packet(buffer)
     }
 
+    /// Sends messages to everyone on the interface, as many in a packet as fit.
+    pub(super) fn broadcast(&mut self, interface: InterfaceId, messages: impl IntoIterator<Item = Vec<u8>>) {
+        let (own, mtu) = (self.sid(), self.config.mtu);
+        let mut messages = messages.into_iter().peekable();
+        while messages.peek().is_some() {
+            let mut packet = self.broadcast_header(interface);
+            let (counter, routing) = (&mut self.frame_counter, &self.routing);
+            let mut writer = Writer::new(own, own, mtu, routing, counter, &mut packet);
+            while messages.next_if(|message| writer.control(true, None, message)).is_some() {}
+            if writer.is_empty() {
+                return;
+            }
+            self.push_loose(Loose { transmit: Transmit { interface, to: Destination::Broadcast }, packet });
+        }
+    }
+
     /// Sends a message to all neighbours: once on each interface, and to each that does not hear that. With `news`, a
     /// few are each told so that losses are repaired.
     fn tell_neighbours(&mut self, message: &[u8], news: bool) {
-        let sequence = Some(self.frame_counter.count_announcement() as u8);
-        let frame = overlay::Frame {
-            source: None,
-            route: Route::Neighbours,
-            protection: Some(Protection::Clear),
-            ack_soon: false,
-            legacy_type: None,
-            sequence,
-            payload: message,
-        };
         let told = self.audible(|_| true, if news { MANY } else { 1 });
         for &interface in &told {
-            let mut packet = self.broadcast_header(interface);
-            frame.emit(Encapsulation::Multiple, &mut packet);
-            self.push_loose(Loose { transmit: Transmit { interface, to: Destination::Broadcast }, packet });
-            let tick = self.config.tick;
-            if let Some(interface) = self.interfaces.get_mut(usize::from(interface.0)) {
-                interface.tick_at = self.now + tick;
+            let ticking =
+                self.interfaces.get_mut(usize::from(interface.0)).filter(|it| it.tick_at <= self.now);
+            match ticking {
+                Some(interface) => interface.messages.push(message.to_vec()),
+                None => self.broadcast(interface, [message.to_vec()]),
             }
         }
         let Self { now, ref config, ref mut neighbours, ref interfaces, ref places, .. } = *self;

@@ -83,9 +83,13 @@ impl Node {
             let peers = self.peers.iter_mut().map(|peer| &mut peer.tick_at);
             interfaces.chain(peers).for_each(|at| *at = self.now);
         }
-        let (transmit, number) = match self.interface_tick() {
-            Some((transmit, number)) => (transmit, number),
-            None => (self.peer_tick()?, None),
+        let (transmit, number, messages) = match self.interface_tick() {
+            Some((transmit, number, told)) => {
+                let mut messages = self.shared_messages(transmit.interface);
+                messages.extend(told);
+                (transmit, number, messages)
+            }
+            None => (self.peer_tick()?, None, Vec::new()),
         };
         whole_header(&self.identity, transmit.interface, transmit.to, number).emit(buffer);
         let (own, mtu) = (self.identity.sid(), self.config.mtu);
@@ -99,11 +103,15 @@ impl Node {
             let Some(number) = writer.datagram(frame, frame.number) else { break };
             frame.number = Some(number);
         }
+        let mut messages = messages.into_iter().peekable();
+        while messages.next_if(|message| writer.control(true, None, message)).is_some() {}
+        self.broadcast(transmit.interface, messages);
         Some(transmit)
     }
 
-    /// One to everyone, from which others learn that this node is there, and the number of its packet.
-    fn interface_tick(&mut self) -> Option<(Transmit, Option<u64>)> {
+    /// One to everyone, from which others learn that this node is there, the number of its packet, and what else there is
+    /// to say.
+    fn interface_tick(&mut self) -> Option<(Transmit, Option<u64>, Vec<Vec<u8>>)> {
         let alone = self.neighbours.is_empty();
         let due = |interface: &Interface| interface.broadcast && interface.tick_at <= self.now;
         let index = self.interfaces.iter().position(due)?;
@@ -112,7 +120,8 @@ impl Node {
         let patient = alone && interface.searches >= EAGER_SEARCHES && self.held.frames.is_empty();
         interface.tick_at = self.now + if patient { self.config.search_tick } else { self.config.tick };
         let transmit = Transmit { interface: InterfaceId(index as u8), to: Destination::Broadcast };
-        Some((transmit, interface.count_broadcast()))
+        let messages = core::mem::take(&mut interface.messages);
+        Some((transmit, interface.count_broadcast(), messages))
     }
 
     /// The same to a configured address, unless a neighbour there hears from us anyway.

@@ -1,13 +1,17 @@
 //! Link state: telling neighbours how they are heard, and learning from them (`spec/50` sections 2 to 4).
 
-use super::neighbour::{Announcement, Report};
+use super::announce::MAX_MESSAGE;
+use super::neighbour::Neighbour;
 use super::node::{Node, NodeEvent};
+use super::report::{Announcement, Report};
 use super::routing::Link;
 use super::transmit::PREFIX_LEN;
 use super::{InterfaceId, Transport};
-use crate::Sid;
 use crate::wire::address::{Address, Context};
 use crate::wire::linkstate::Repr;
+use crate::wire::mdp;
+use crate::{Port, Sid};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// Which way to the neighbour itself and past it is to be told to it.
@@ -18,17 +22,18 @@ pub(super) struct Use {
     pub(super) beyond: Option<Sid>,
 }
 
+/// A message without records.
+pub(super) fn empty_message() -> Vec<u8> {
+    let (mut message, port) = (Vec::new(), Port::LINK_STATE);
+    mdp::Repr { destination: port, source: port, payload: &[] }.emit(&mut message);
+    message
+}
+
 /// Writes the records of an announcement to the neighbour `to`, with its address as in `written`.
-pub(super) fn emit(
-    written: Address<'_>,
-    announcement: Announcement,
-    report: &Report,
-    uses: Option<&Use>,
-    buffer: &mut Vec<u8>,
-) {
+pub(super) fn emit(written: Address<'_>, report: &Report, uses: Option<&Use>, buffer: &mut Vec<u8>) {
     let hears = Repr {
         interface: Some(report.peer_interface),
-        broadcast: report.transport == Transport::Broadcast,
+        broadcast: report.audible,
         unicast: report.transport == Transport::Unicast,
         drop_rate: report.missed,
         ..Repr::new(Address::Sender, Some(written))
@@ -39,7 +44,7 @@ pub(super) fn emit(
     for ack in &report.acks {
         Repr { ack: Some(*ack), ..hears }.emit(buffer);
     }
-    if let Some(uses) = uses.filter(|_| announcement == Announcement::Whole) {
+    if let Some(uses) = uses {
         // "I use this link": makes the neighbour acknowledge promptly, and pass no broadcasts on for us.
         let previous = uses.detour.map_or(Address::Sender, Address::Whole);
         Repr { drop_rate: Some(0), ..Repr::new(written, Some(previous)) }.emit(buffer);
@@ -52,6 +57,41 @@ pub(super) fn emit(
 }
 
 impl Node {
+    /// How neighbours are heard that hear broadcasts on the interface, in messages to everyone there. For those who hear
+    /// such a message it is worth as much as one of their own, and all others take nothing from it.
+    pub(super) fn shared_messages(&mut self, interface: InterfaceId) -> Vec<Vec<u8>> {
+        let Self { now, ref config, ref mut neighbours, ref routing, .. } = *self;
+        let mut messages: Vec<Vec<u8>> = Vec::new();
+        let mut records = Vec::new();
+        // Who does not relay has to tell each alone which links it uses.
+        let sharing =
+            |it: &&mut Box<Neighbour>| config.relay && it.shares(now, config.expiry) == Some(interface);
+        for neighbour in neighbours.values_mut().filter(sharing) {
+            let sid = neighbour.sid;
+            let Some(report) = neighbour.announce(now, config, Announcement::Shared) else { continue };
+            records.clear();
+            let written = Address::Prefix(&sid.as_bytes()[..PREFIX_LEN]);
+            // Who tells its routes tells this with them.
+            let uses = (!routing.is_telling).then_some(Use { detour: None, beyond: None });
+            emit(written, &report, uses.as_ref(), &mut records);
+            if let Some((beyond, link)) = routing.beyond(&sid) {
+                let receiver = Address::Prefix(&beyond.as_bytes()[..PREFIX_LEN]);
+                let Link { version, loss, .. } = link;
+                Repr { version, drop_rate: Some(loss), ..Repr::new(receiver, Some(written)) }
+                    .emit(&mut records);
+            }
+            match messages.last_mut().filter(|it| it.len() + records.len() <= MAX_MESSAGE) {
+                Some(message) => message.extend_from_slice(&records),
+                None => {
+                    let mut message = empty_message();
+                    message.extend_from_slice(&records);
+                    messages.push(message);
+                }
+            }
+        }
+        messages
+    }
+
     /// A neighbour announced links (`spec/50` section 2).
     pub(super) fn handle_link_state(&mut self, neighbour: Sid, message: &[u8]) {
         let mut context = Context::new(neighbour);
@@ -61,7 +101,9 @@ impl Node {
                 continue;
             };
             let receiver = self.resolve(&mut context, record.receiver, record.transmitter.is_some());
-            let transmitter = record.transmitter.map(|address| self.resolve(&mut context, address, true));
+            // Whom else it hears is no concern of ours.
+            let ask = receiver != Some(neighbour);
+            let transmitter = record.transmitter.map(|address| self.resolve(&mut context, address, ask));
             let Some(receiver) = receiver.filter(|sid| !sid.is_reserved()) else { continue };
             match transmitter {
                 Some(Some(transmitter)) if receiver == neighbour && transmitter == self.sid() => {
@@ -106,7 +148,7 @@ impl Node {
         let news = neighbour.confirm(
             self.now,
             expiry,
-            (id, transport),
+            (id, transport, record.broadcast && interface.broadcast),
             &mut interface.number,
             (record.ack, record.drop_rate),
         );

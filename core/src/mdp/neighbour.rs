@@ -1,10 +1,12 @@
 //! What a node knows of one neighbour: how it is heard, whether it hears us, and what is on its way.
 
 use super::history::History;
+use super::inbound::{Arrival, Inbound, Link};
 use super::keys::Quota;
-use super::loss::{Loss, missing, significant};
+use super::loss::{Loss, significant};
 use super::node::Interface;
 use super::outbox::{Outbox, PacketNumber};
+use super::report::MAX_OLDER_ACKS;
 use super::{InterfaceId, NodeConfig, Transport};
 use crate::wire::linkstate::Ack;
 use crate::{Instant, Sid};
@@ -20,22 +22,19 @@ const PACKETS_PER_ACK: u8 = 16;
 /// After so many packets without a frame that asks for an acknowledgment, gaps are not reported at once any more:
 /// their sender sees to its losses itself.
 const PACKETS_UNASKED: u8 = 64;
-/// After more than so many packets, an acknowledgment repeats what was in those before, which may be lost.
-const PACKETS_REPEATED: u8 = 2;
+/// Everyone is told so often which packets of a neighbour came: broadcasts get lost.
+const ACKS_SHARED: u8 = 3;
 /// Packets that one acknowledgment covers (`spec/50` section 2).
 const PACKETS_COVERED: u8 = 32;
-/// Acknowledgments that are kept while packets come faster than they are answered, as in batches.
-const MAX_OLDER_ACKS: usize = 6;
 /// The first announcement to a new neighbour, and the report that it is heard in another way, wait this
 /// long for what else there is to say.
-const PROMPT: Duration = Duration::from_millis(5);
+pub(super) const PROMPT: Duration = Duration::from_millis(5);
 /// A neighbour that seems to have missed an announcement gets another one after this long.
 const REMINDER: Duration = Duration::from_millis(50);
-/// The second announcement to a neighbour that may not hear us comes after this long, each further one after twice the
-/// time, up to a tick: the first may be lost, and nothing is known of how long an answer takes.
-const EAGER: Duration = Duration::from_millis(20);
-/// After so many it has to be heard again first: one packet in somebody else's name is not to draw many.
-const MAX_UNANSWERED: u8 = 5;
+/// A neighbour to which so many announcements have gone should have noticed that we have started again.
+const CONVINCING: u8 = 3;
+/// The number before the first one of a stream. It may be counted back from.
+const FIRST_NUMBER: u64 = 256;
 
 /// Broadcasts of one neighbour, made by it or passed on, that are passed on in a second.
 const FLOOD_RATE: u32 = 64;
@@ -53,73 +52,15 @@ pub(super) enum Standing {
     Authentic,
 }
 
-/// One way in which the neighbour is heard: by one transport.
-#[derive(Debug, Clone, Copy, Default)]
-struct Inbound {
-    heard: Option<Instant>,
-    history: History,
-    /// Packets, lost ones included, since the last acknowledgment.
-    unreported: u8,
-    /// Packets since a frame has asked for one.
-    unasked: u8,
-    /// The same, since the last one that was kept for later.
-    uncovered: u8,
-}
-
-/// The neighbour's interface as it is heard on one of ours.
-#[derive(Debug)]
-struct Link {
-    interface: InterfaceId,
-    /// The number of the neighbour's interface, to be echoed to it.
-    peer_interface: u8,
-    address: SocketAddr,
-    address_heard: Instant,
-    /// More than packets that anyone can send speaks for the address.
-    proven: bool,
-    unicast: Inbound,
-    broadcast: Inbound,
-}
-
-impl Link {
-    fn is_way_of(&self, packet: &Arrival) -> bool {
-        (self.interface, self.peer_interface) == (packet.interface, packet.peer_interface)
-    }
-
-    fn inbound(&mut self, transport: Transport) -> &mut Inbound {
-        match transport {
-            Transport::Unicast => &mut self.unicast,
-            Transport::Broadcast => &mut self.broadcast,
-        }
-    }
-}
-
 /// The way to the neighbour that it reported to work.
 #[derive(Debug, Clone, Copy)]
-struct Outbound {
+pub(super) struct Outbound {
     interface: InterfaceId,
     transport: Transport,
+    /// It hears broadcasts there, too.
+    audible: bool,
     until: Instant,
     loss: Loss,
-}
-
-/// How the neighbour is heard best, which is what it is told.
-#[derive(Debug)]
-pub(super) struct Report {
-    pub(super) peer_interface: u8,
-    pub(super) transport: Transport,
-    /// Acknowledgments, the newest last.
-    pub(super) acks: SmallVec<[Ack; MAX_OLDER_ACKS + 1]>,
-    /// How many packets are missing, if one of the acknowledgments makes it seem otherwise.
-    pub(super) missed: Option<u8>,
-}
-
-/// Which link-state records are due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Announcement {
-    /// All of them.
-    Whole,
-    /// Only the acknowledgment.
-    Ack,
 }
 
 #[derive(Debug)]
@@ -145,20 +86,24 @@ pub(super) struct Neighbour {
     pub(super) uses_us: bool,
     /// Until then it reaches others through us, so it does.
     pub(super) leads_until: Instant,
-    introduce_until: Instant,
+    pub(super) introduce_until: Instant,
     /// In the order in which they are preferred.
-    links: SmallVec<[Link; 1]>,
-    outbound: Option<Outbound>,
+    pub(super) links: SmallVec<[Link; 1]>,
+    pub(super) outbound: Option<Outbound>,
     /// The number of the last unicast packet; `None` while they carry none.
     unicast_number: Option<u64>,
-    reported: Option<(InterfaceId, u8, Transport)>,
+    /// Since then it has acknowledged no unicast packet, though there were some.
+    unheeded: Option<Instant>,
+    /// The last acknowledgment of them.
+    heeded: Option<Ack>,
+    pub(super) reported: Option<(InterfaceId, u8, Transport)>,
     /// Acknowledgments of that stream that the next one will not cover.
-    older_acks: SmallVec<[Ack; MAX_OLDER_ACKS]>,
-    announce_at: Instant,
-    announced: u8,
+    pub(super) older_acks: SmallVec<[Ack; MAX_OLDER_ACKS]>,
+    pub(super) announce_at: Instant,
+    pub(super) announced: u8,
     /// Announcements since it was heard.
-    unanswered: u8,
-    ack_at: Option<Instant>,
+    pub(super) unanswered: u8,
+    pub(super) ack_at: Option<Instant>,
 }
 
 impl Neighbour {
@@ -180,6 +125,8 @@ impl Neighbour {
             links: SmallVec::new(),
             outbound: None,
             unicast_number: None,
+            unheeded: None,
+            heeded: None,
             reported: None,
             older_acks: SmallVec::new(),
             announce_at: now + PROMPT,
@@ -230,6 +177,7 @@ impl Neighbour {
                 if restarted && inbound.history.ack().is_some() {
                     self.frames.clear();
                     self.restarted = true;
+                    self.announce_at = self.announce_at.min(now + PROMPT);
                 }
                 inbound.history.clear();
                 true
@@ -261,6 +209,10 @@ impl Neighbour {
     /// The packet was read: it may be acknowledged, after `delay` if it holds a frame that asks for that.
     pub(super) fn accept(&mut self, now: Instant, packet: &Arrival, delay: Option<Duration>) {
         let Some(sequence) = packet.sequence else {
+            // Perhaps it has started again, and has to know where its numbers go on.
+            if let Some(link) = self.links.iter_mut().find(|link| link.is_way_of(packet)) {
+                link.unicast.told = ACKS_SHARED;
+            }
             if delay.is_some() && packet.transport == Transport::Unicast && self.reported.is_some() {
                 // It wants acknowledgments but gives no numbers: it missed that we hear it.
                 self.announce_at = self.announce_at.min(now + REMINDER);
@@ -279,6 +231,7 @@ impl Neighbour {
         let skipped = inbound.history.record(now, sequence);
         inbound.unreported = inbound.unreported.saturating_add(skipped).saturating_add(1);
         inbound.uncovered = inbound.uncovered.saturating_add(skipped).saturating_add(1);
+        inbound.told = ACKS_SHARED;
         // A packet that is missing may have asked, too, unless nothing has asked for long.
         inbound.unasked = if delay.is_some() { 0 } else { inbound.unasked.saturating_add(1) };
         let wanted = reported && inbound.unasked < PACKETS_UNASKED;
@@ -289,37 +242,58 @@ impl Neighbour {
         }
     }
 
-    /// It reports that it hears us, sent on `interface` by `transport`. `broadcast_number` counts the
-    /// broadcasts there. Gives whether that is news.
+    /// It reports that it hears us, sent on `interface` by `transport`, and broadcasts there, if `audible`.
+    /// `broadcast_number` counts these. Gives whether that is news.
     pub(super) fn confirm(
         &mut self,
         now: Instant,
         expiry: Duration,
-        (interface, transport): (InterfaceId, Transport),
+        (interface, transport, audible): (InterfaceId, Transport, bool),
         broadcast_number: &mut Option<u64>,
         (ack, missed): (Option<Ack>, Option<u8>),
     ) -> bool {
-        if transport == Transport::Unicast && self.address(interface).is_none() {
+        if transport == Transport::Unicast
+            && (self.address(interface).is_none() || audible && self.is_memory(ack))
+        {
             return false;
         }
         let news = !self.is_up(now);
         let same = |it: &Outbound| !news && (it.interface, it.transport) == (interface, transport);
         let mut loss = self.outbound.filter(same).map_or_else(|| Loss::new(now), |it| it.loss);
         loss.report(now, ack, missed);
-        self.outbound = Some(Outbound { interface, transport, until: now + expiry, loss });
+        if self.outbound.is_some_and(|it| it.audible && !audible) {
+            // What it was told with others has to reach it in another way.
+            self.announce_at = self.announce_at.min(now + PROMPT);
+        }
+        self.outbound = Some(Outbound { interface, transport, audible, until: now + expiry, loss });
         self.standing = self.standing.max(Standing::Confirmed);
         self.outbox.set_confirmed(true);
+        if audible {
+            broadcast_number.get_or_insert(FIRST_NUMBER);
+        }
         let number = match transport {
             Transport::Unicast => &mut self.unicast_number,
             Transport::Broadcast => broadcast_number,
         };
         // What it has counted until now is from before our start: go on from there.
-        let first = 256 + ack.map_or(0, |ack| u64::from(ack.sequence));
+        let first = FIRST_NUMBER + ack.map_or(0, |ack| u64::from(ack.sequence));
         let number = *number.get_or_insert(first);
+        if transport == Transport::Unicast && ack.is_some() && ack != self.heeded {
+            self.heeded = ack;
+            let all = ack.is_some_and(|ack| ack.sequence == number as u8);
+            self.unheeded = self.unheeded.filter(|_| !all).map(|_| now);
+        }
         if let Some(ack) = ack {
             self.outbox.acknowledge(now, PacketNumber { transport, number }, ack);
         }
         news
+    }
+
+    /// Whether a report that it hears us by unicast, as it may send to everyone, seems to be about an earlier run of this
+    /// node. It takes a unicast packet without a number for it to notice.
+    fn is_memory(&self, ack: Option<Ack>) -> bool {
+        let least = if ack.is_some() { CONVINCING } else { 1 };
+        self.unicast_number.is_none() && self.announced < least
     }
 
     /// Whether it reports that it hears us.
@@ -333,22 +307,18 @@ impl Neighbour {
     }
 
     /// Of 15 packets from it, how many were missed on the link that it is told of.
-    pub(super) fn loss_from(&self) -> Option<u8> {
+    pub(super) fn loss_from(&self, now: Instant, expiry: Duration) -> Option<u8> {
         let (interface, peer_interface, transport) = self.reported?;
         let is_meant = |link: &&Link| (link.interface, link.peer_interface) == (interface, peer_interface);
         let link = self.links.iter().find(is_meant)?;
-        let inbound = match transport {
-            Transport::Unicast => &link.unicast,
-            Transport::Broadcast => &link.broadcast,
-        };
-        inbound.history.missing().map(significant)
+        link.missing(now, expiry, transport).map(significant)
     }
 
     /// It was up and no longer is. To be asked once.
     pub(super) fn goes_down(&mut self, now: Instant) -> bool {
         let down = self.outbound.is_some_and(|outbound| outbound.until <= now);
         if down {
-            (self.outbound, self.announced) = (None, 0);
+            (self.outbound, self.announced, self.unheeded) = (None, 0, None);
             if self.standing == Standing::Confirmed {
                 self.standing = Standing::Heard;
             }
@@ -402,6 +372,9 @@ impl Neighbour {
         expiry: Duration,
     ) -> Option<(InterfaceId, Transport, SocketAddr)> {
         let (interface, transport) = match self.outbound {
+            Some(outbound) if now < outbound.until && outbound.audible && self.is_deaf(now, expiry) => {
+                (outbound.interface, Transport::Broadcast)
+            }
             Some(outbound) if now < outbound.until => (outbound.interface, outbound.transport),
             _ => (self.best_inbound(now, expiry).map(|(interface, ..)| interface)?, Transport::Unicast),
         };
@@ -409,93 +382,36 @@ impl Neighbour {
         Some((interface, transport, address))
     }
 
+    /// The interface on which it is told with others how it is heard: it says that it hears broadcasts there.
+    pub(super) fn shares(&self, now: Instant, expiry: Duration) -> Option<InterfaceId> {
+        let shares = |it: &Outbound| it.audible && it.transport == Transport::Unicast && now < it.until;
+        self.outbound.filter(shares).filter(|_| !self.is_deaf(now, expiry)).map(|it| it.interface)
+    }
+
+    /// Whether unicast packets do not reach it any more, though it may say so.
+    fn is_deaf(&self, now: Instant, expiry: Duration) -> bool {
+        self.unheeded.is_some_and(|since| now - since >= expiry)
+    }
+
     /// The number for the next unicast packet, `None` if it goes without.
-    pub(super) fn count_unicast(&mut self) -> Option<u64> {
+    pub(super) fn count_unicast(&mut self, now: Instant) -> Option<u64> {
         let number = self.unicast_number.as_mut()?;
         *number += 1;
+        self.unheeded.get_or_insert(now);
         Some(*number)
     }
 
     /// Unicast is preferred, and among links the one known longest, so that it does not change to and fro.
-    fn best_inbound(&self, now: Instant, expiry: Duration) -> Option<(InterfaceId, u8, Transport)> {
-        let alive = |inbound: &Inbound| inbound.heard.is_some_and(|heard| now - heard < expiry);
-        let unicast = self.links.iter().find(|link| alive(&link.unicast));
-        let broadcast = || self.links.iter().find(|link| alive(&link.broadcast));
-        match unicast {
-            Some(link) => Some((link.interface, link.peer_interface, Transport::Unicast)),
-            None => broadcast().map(|link| (link.interface, link.peer_interface, Transport::Broadcast)),
-        }
-    }
-
-    /// When the next announcement of everything is due.
-    fn whole_at(&self) -> Option<Instant> {
-        (self.outbound.is_some() || self.unanswered < MAX_UNANSWERED).then_some(self.announce_at)
-    }
-
-    /// Which announcement goes along with a packet that is sent now. One that waits for what else there is to say need
-    /// not wait any more.
-    pub(super) fn along(&self, now: Instant) -> Option<Announcement> {
-        self.due(if self.is_up(now) { now } else { now + PROMPT })
-    }
-
-    /// Which announcement is due.
-    fn due(&self, now: Instant) -> Option<Announcement> {
-        if self.whole_at().is_some_and(|at| at <= now) {
-            Some(Announcement::Whole)
-        } else if self.ack_at.is_some_and(|at| at <= now) {
-            Some(Announcement::Ack)
-        } else {
-            None
-        }
-    }
-
-    /// What to announce, which counts as done.
-    pub(super) fn announce(
-        &mut self,
+    pub(super) fn best_inbound(
+        &self,
         now: Instant,
-        config: &NodeConfig,
-        announcement: Announcement,
-    ) -> Option<Report> {
-        let best = self.best_inbound(now, config.expiry);
-        if announcement == Announcement::Whole {
-            let up = self.is_up(now);
-            self.outbox.set_confirmed(up);
-            let eager = EAGER * (1 << self.announced.min(8));
-            self.announce_at = now + if up { config.tick } else { eager.min(config.tick) };
-            self.announced = self.announced.saturating_add(1);
-            self.unanswered = self.unanswered.saturating_add(1);
-        }
-        self.ack_at = None;
-        let mut acks: SmallVec<_> = self.older_acks.drain(..).collect();
-        if self.reported != best {
-            acks.clear();
-        }
-        self.reported = best;
-        let (interface, peer_interface, transport) = best?;
-        let link = self
-            .links
-            .iter_mut()
-            .find(|link| (link.interface, link.peer_interface) == (interface, peer_interface))?;
-        let inbound = link.inbound(transport);
-        if inbound.unreported > PACKETS_REPEATED && acks.is_empty() {
-            acks.extend(inbound.history.older_ack());
-        }
-        (inbound.unreported, inbound.uncovered) = (0, 0);
-        acks.extend(inbound.history.ack());
-        let missed = inbound.history.missing();
-        let seems_other = acks.iter().any(|ack| Some(missing(*ack, 15)) != missed);
-        Some(Report { peer_interface, transport, acks, missed: missed.filter(|_| seems_other) })
-    }
-
-    /// It asked who we are: it is told at once, and with every packet for a while.
-    pub(super) fn introduce(&mut self, now: Instant, expiry: Duration) {
-        self.introduce_until = now + expiry;
-        self.announce_at = now;
-    }
-
-    /// Whether it knows whose SID it is that we abbreviate.
-    pub(super) fn knows_us(&self, now: Instant) -> bool {
-        self.is_up(now) && self.introduce_until <= now
+        expiry: Duration,
+    ) -> Option<(InterfaceId, u8, Transport)> {
+        let heard = |transport: Transport| {
+            let link = self.links.iter().find(|link| link.transport(now, expiry) == Some(transport))?;
+            Some((link.interface, link.peer_interface, transport))
+        };
+        heard(Transport::Unicast).or_else(|| heard(Transport::Broadcast))
     }
 
     /// Whether there is anything to send.
@@ -520,18 +436,6 @@ impl Neighbour {
         let deadlines = [explain, self.ack_at, self.whole_at(), self.outbox.deadline()];
         deadlines.into_iter().flatten().fold(self.expire_at(expiry), Instant::min)
     }
-}
-
-/// The header of a packet that came, as far as a neighbour is concerned.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Arrival {
-    pub(super) interface: InterfaceId,
-    pub(super) from: SocketAddr,
-    pub(super) peer_interface: u8,
-    pub(super) transport: Transport,
-    pub(super) sequence: Option<u8>,
-    /// It holds the whole SID of its sender, or nothing else than who that is.
-    pub(super) introduces: bool,
 }
 
 #[cfg(test)]

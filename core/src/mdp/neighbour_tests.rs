@@ -1,3 +1,4 @@
+use super::super::report::{Announcement, Report};
 use super::*;
 use Transport::{Broadcast, Unicast};
 
@@ -39,7 +40,7 @@ fn accept(neighbour: &mut Neighbour, now: u64, packet: Arrival, delay: Option<u6
 
 /// The neighbour reports that it hears us.
 fn confirm(neighbour: &mut Neighbour, now: u64, transport: Transport) -> bool {
-    neighbour.confirm(at(now), EXPIRY, (InterfaceId(0), transport), &mut None, (None, None))
+    neighbour.confirm(at(now), EXPIRY, (InterfaceId(0), transport, false), &mut None, (None, None))
 }
 
 /// It is heard by unicast, was told so at time 0, and hears us.
@@ -140,8 +141,11 @@ fn unicast_is_reported_as_long_as_it_is_heard_and_a_change_is_announced_soon() {
 fn a_neighbour_that_asks_for_acknowledgments_without_numbers_is_reminded() {
     let mut neighbour = told();
     accept(&mut neighbour, 10, arrival(Unicast), None);
+    assert_eq!(neighbour.announce_at, at(15), "it has started again");
+    announce(&mut neighbour, 10);
+    accept(&mut neighbour, 10, arrival(Unicast), None);
     accept(&mut neighbour, 10, arrival(Broadcast), Some(4));
-    assert_eq!(neighbour.announce_at, at(500));
+    assert_eq!(neighbour.announce_at, at(510));
     accept(&mut neighbour, 10, arrival(Unicast), Some(4));
     assert_eq!(neighbour.announce_at, at(60));
     accept(&mut neighbour, 20, arrival(Unicast), Some(4));
@@ -185,9 +189,9 @@ fn six_acknowledgments_are_kept_for_packets_that_come_faster_than_they_are_answe
     assert_eq!(newest, [32, 64, 96, 128, 160, 192, 255]);
 
     (0..40).for_each(|sequence| number(&mut neighbour, sequence));
-    hear(&mut neighbour, 2510, arrival(Broadcast));
+    hear(&mut neighbour, 2510, Arrival { peer_interface: 1, ..arrival(Unicast) });
     let report = neighbour.announce(at(2510), &node, Announcement::Ack).unwrap();
-    assert_eq!((report.transport, report.acks.len()), (Broadcast, 0), "they were of another stream");
+    assert_eq!((report.peer_interface, report.acks.len()), (1, 0), "they were of another stream");
 }
 
 #[test]
@@ -212,9 +216,9 @@ fn numbers_begin_after_what_the_neighbour_has_seen() {
         let (mut neighbour, mut broadcasts) = (neighbour(), None);
         hear(&mut neighbour, 0, arrival(Unicast));
         let ack = ack.map(|sequence| Ack { sequence, mask: 0 });
-        neighbour.confirm(at(0), EXPIRY, (InterfaceId(0), transport), &mut broadcasts, (ack, None));
-        neighbour.confirm(at(1), EXPIRY, (InterfaceId(0), transport), &mut broadcasts, (None, None));
-        [neighbour.count_unicast(), neighbour.count_unicast(), broadcasts]
+        neighbour.confirm(at(0), EXPIRY, (InterfaceId(0), transport, false), &mut broadcasts, (ack, None));
+        neighbour.confirm(at(1), EXPIRY, (InterfaceId(0), transport, false), &mut broadcasts, (None, None));
+        [neighbour.count_unicast(at(1)), neighbour.count_unicast(at(1)), broadcasts]
     };
     assert_eq!(first(Unicast, Some(77)), [Some(256 + 78), Some(256 + 79), None]);
     assert_eq!(first(Unicast, None), [Some(257), Some(258), None]);
@@ -380,4 +384,78 @@ fn one_that_does_not_answer_is_told_five_times() {
     assert_eq!(told(&mut neighbour, at(4500)).len(), 5);
     confirm(&mut neighbour, 4000, Unicast);
     assert_eq!(neighbour.due(at(4400)), Some(Announcement::Whole), "while it hears us, no matter how often");
+}
+
+/// The neighbour reports that it hears us by unicast, and broadcasts as well.
+fn share(neighbour: &mut Neighbour, now: u64, ack: Option<u8>) -> bool {
+    let ack = ack.map(|sequence| Ack { sequence, mask: 0 });
+    neighbour.confirm(at(now), EXPIRY, (InterfaceId(0), Unicast, true), &mut None, (ack, None))
+}
+
+#[test]
+fn unicast_lasts_as_long_as_broadcasts_come_and_is_told_with_them() {
+    let mut neighbour = neighbour();
+    hear(&mut neighbour, 0, arrival(Unicast));
+    hear(&mut neighbour, 10_000, arrival(Broadcast));
+    let flags = |neighbour: &mut Neighbour, now| {
+        announce(neighbour, now).map(|report| (report.transport == Unicast, report.audible))
+    };
+    assert_eq!(flags(&mut neighbour, 11_249), Some((true, true)));
+    assert_eq!(flags(&mut neighbour, 11_250), Some((true, false)), "it has time to send something else");
+    assert_eq!(flags(&mut neighbour, 12_500), None);
+}
+
+#[test]
+fn who_hears_broadcasts_is_told_alone_only_when_others_are_not_told_with_it() {
+    let (mut neighbour, config) = (neighbour(), NodeConfig::default());
+    hear(&mut neighbour, 0, arrival(Unicast));
+    announce(&mut neighbour, 0);
+    assert_eq!(neighbour.shares(at(0), EXPIRY), None);
+    share(&mut neighbour, 0, None);
+    assert_eq!(neighbour.shares(at(0), EXPIRY), Some(InterfaceId(0)));
+    neighbour.announce(at(400), &config, Announcement::Shared);
+    assert_eq!([1399, 1400].map(|now| neighbour.due(at(now))), [None, Some(Announcement::Whole)]);
+    confirm(&mut neighbour, 600, Unicast);
+    assert_eq!(neighbour.shares(at(600), EXPIRY), None);
+    assert_eq!(neighbour.due(at(605)), Some(Announcement::Whole), "it says that it hears none any more");
+    share(&mut neighbour, 700, None);
+    assert_eq!(neighbour.shares(at(3200), EXPIRY), None, "it is down");
+}
+
+#[test]
+fn broadcasts_take_the_place_of_unicast_packets_that_nothing_acknowledges() {
+    let (mut neighbour, config) = (neighbour(), NodeConfig::default());
+    hear(&mut neighbour, 0, arrival(Unicast));
+    announce(&mut neighbour, 0);
+    share(&mut neighbour, 0, None);
+    let mut transport = |now: u64, sends: bool, ack| {
+        if sends {
+            neighbour.count_unicast(at(now));
+        }
+        hear(&mut neighbour, now, arrival(Broadcast));
+        share(&mut neighbour, now, ack);
+        neighbour.announce(at(now), &config, Announcement::Shared);
+        neighbour.path(at(now), EXPIRY).map(|path| path.1)
+    };
+    assert_eq!(transport(1000, true, None), Some(Unicast));
+    assert_eq!(transport(3499, false, None), Some(Unicast));
+    assert_eq!(transport(3500, false, None), Some(Broadcast));
+    assert_eq!(transport(3600, true, Some(2)), Some(Unicast));
+    assert_eq!(transport(9000, false, Some(2)), Some(Unicast), "all has come");
+    assert_eq!(transport(9000, true, Some(2)), Some(Unicast));
+    assert_eq!(transport(11_500, true, Some(2)), Some(Broadcast), "the same acknowledgment again is no news");
+}
+
+#[test]
+fn a_shared_report_about_an_earlier_run_is_not_believed() {
+    let mut neighbour = neighbour();
+    hear(&mut neighbour, 0, arrival(Broadcast));
+    hear(&mut neighbour, 0, arrival(Unicast));
+    assert!(!share(&mut neighbour, 0, None), "nothing was sent to it yet");
+    announce(&mut neighbour, 1);
+    assert!(!share(&mut neighbour, 2, Some(9)), "it acknowledges what never was");
+    announce(&mut neighbour, 3);
+    announce(&mut neighbour, 4);
+    assert!(share(&mut neighbour, 5, Some(9)), "it does not notice");
+    assert_eq!(neighbour.count_unicast(at(5)), Some(256 + 10));
 }

@@ -90,6 +90,8 @@ pub(super) struct Interface {
     pub(super) tick_at: Instant,
     /// Broadcasts since there was a neighbour.
     pub(super) searches: u8,
+    /// What the tick that is due says.
+    pub(super) messages: Vec<Vec<u8>>,
 }
 
 /// A configured address.
@@ -187,8 +189,6 @@ pub struct Node {
     pub(super) places: Places,
     /// Space for a payload that is being opened.
     pub(super) plaintext: Vec<u8>,
-    /// Space for a message that is being written.
-    pub(super) message: Vec<u8>,
     /// The prefixes in the packet being read that mean nothing.
     pub(super) question: Vec<u8>,
     pub(super) stats: NodeStats,
@@ -228,7 +228,6 @@ impl Node {
             curious_until: now,
             floods: Floods::default(),
             plaintext: Vec::new(),
-            message: Vec::new(),
             question: Vec::new(),
             stats: NodeStats::default(),
         }
@@ -249,6 +248,7 @@ impl Node {
                 number: None,
                 tick_at: self.now,
                 searches: 0,
+                messages: Vec::new(),
             });
         }
         InterfaceId(self.interfaces.len() as u8 - 1)

@@ -2,7 +2,8 @@
 
 use super::config::MAX_PACKET;
 use super::datagram::Datagram;
-use super::neighbour::{Arrival, Neighbour, Standing};
+use super::inbound::Arrival;
+use super::neighbour::{Neighbour, Standing};
 use super::node::Node;
 use super::send::SIGNATURE_LEN;
 use super::{Fingerprint, InterfaceId, SharedKey, Transport, verify_datagram};

@@ -231,11 +231,11 @@ impl Routing {
         self.indices.iter().filter(move |(_, index)| is_reached(**index)).map(|(sid, _)| *sid)
     }
 
-    /// A node further away that is reached through `neighbour`, as the neighbour of which it is told.
-    pub(super) fn beyond(&self, neighbour: &Sid) -> Option<Sid> {
+    /// A node further away that is reached over `neighbour` last, and that link.
+    pub(super) fn beyond(&self, neighbour: &Sid) -> Option<(Sid, Link<Index>)> {
         let index = *self.indices.get(neighbour)?;
-        let is_beyond = |entry: &&Entry| entry.way.is_some_and(|way| way.last.transmitter == index);
-        self.entries.iter().flatten().find(is_beyond).map(|entry| entry.sid)
+        let link = |entry: &Entry| entry.way.map(|way| way.last).filter(|last| last.transmitter == index);
+        self.entries.iter().flatten().find_map(|entry| Some((entry.sid, link(entry)?)))
     }
 
     /// Whether `neighbour` has said that it reaches `sid`.

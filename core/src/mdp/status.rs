@@ -89,7 +89,7 @@ impl Neighbour {
             up,
             round_trip: self.outbox.round_trip(),
             loss_to: self.loss_to().filter(|_| up),
-            loss_from: self.loss_from(),
+            loss_from: self.loss_from(now, config.expiry),
             queued: self.outbox.unsent(),
             in_flight: self.outbox.in_flight(),
             retransmissions: self.retransmissions,

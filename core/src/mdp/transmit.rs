@@ -3,15 +3,16 @@
 
 use super::config::MAX_PACKET;
 use super::explain::whole_header;
-use super::neighbour::{Announcement, Neighbour};
+use super::neighbour::Neighbour;
 use super::node::{Destination, Interface, Loose, Node, Transmit};
 use super::outbox::{Frame, PacketNumber, Slot};
+use super::report::Announcement;
 use super::routing::Routing;
 use super::{Transport, linkstate};
 use crate::wire::address::{Address, Context};
-use crate::wire::mdp::{self, Protection};
+use crate::wire::mdp::Protection;
 use crate::wire::overlay::{self, Encapsulation, PLEASE_EXPLAIN, Route};
-use crate::{Instant, Port, Sid};
+use crate::{Instant, Sid};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Bound;
@@ -81,7 +82,7 @@ impl Node {
         let (id, transport, address) = neighbour.path(now, expiry)?;
         let interface = self.interfaces.get_mut(usize::from(id.0))?;
         let (number, to) = match transport {
-            Transport::Unicast => (neighbour.count_unicast(), Destination::Unicast(address)),
+            Transport::Unicast => (neighbour.count_unicast(now), Destination::Unicast(address)),
             Transport::Broadcast => (interface.count_broadcast(), Destination::Broadcast),
         };
         let mut header = whole_header(&self.identity, id, to, number);
@@ -91,8 +92,9 @@ impl Node {
         header.emit(buffer);
         let start = buffer.len();
         let up = neighbour.is_up(now);
-        let mut writer =
-            Writer::new(own, sid, self.config.mtu, &self.routing, &mut self.frame_counter, buffer);
+        // The copy to everyone may have a number where this has none.
+        let mtu = self.config.mtu - usize::from(!up);
+        let mut writer = Writer::new(own, sid, mtu, &self.routing, &mut self.frame_counter, buffer);
         if up {
             writer.prefix = Some(PREFIX_LEN);
             if transport == Transport::Unicast {
@@ -103,18 +105,17 @@ impl Node {
         if let Some(announcement) = announcement
             && let Some(report) = neighbour.announce(now, &self.config, announcement)
         {
-            self.message.clear();
-            let port = Port::LINK_STATE;
-            mdp::Repr { destination: port, source: port, payload: &[] }.emit(&mut self.message);
+            let mut message = linkstate::empty_message();
             let way = self.routing.way(&sid).filter(|way| way.hops > 1);
             let detour = way.map(|way| way.last.transmitter);
-            let beyond = if up { self.routing.beyond(&sid) } else { None };
+            let beyond = self.routing.beyond(&sid).filter(|_| up).map(|(beyond, _)| beyond);
             // Others who hear that would take us for a relay.
             let overheard = !self.config.relay && (!up || transport == Transport::Broadcast);
-            let uses = (!overheard).then_some(linkstate::Use { detour, beyond });
-            linkstate::emit(writer.written(), announcement, &report, uses.as_ref(), &mut self.message);
+            let tells = announcement == Announcement::Whole && !overheard;
+            let uses = tells.then_some(linkstate::Use { detour, beyond });
+            linkstate::emit(writer.written(), &report, uses.as_ref(), &mut message);
             // Before the neighbour hears us it cannot be told that this is for it, only everyone.
-            writer.control(!up, None, &self.message);
+            writer.control(!up, None, &message);
         }
         if !neighbour.explain.is_empty() && writer.control(false, Some(PLEASE_EXPLAIN), &neighbour.explain) {
             neighbour.explain.clear();
@@ -150,7 +151,7 @@ impl Node {
             // It asks for broadcasts as long as it has heard nothing else.
             let to = Destination::Unicast(address);
             let mut packet = Vec::new();
-            whole_header(&self.identity, id, to, neighbour.count_unicast()).emit(&mut packet);
+            whole_header(&self.identity, id, to, neighbour.count_unicast(now)).emit(&mut packet);
             self.push_loose(Loose { transmit: Transmit { interface: id, to }, packet });
         }
         Some(Transmit { interface: id, to })
@@ -241,12 +242,12 @@ impl<'a> Writer<'a> {
         self.buffer.len()
     }
 
-    const fn is_empty(&self) -> bool {
+    pub(super) const fn is_empty(&self) -> bool {
         self.buffer.len() == self.start
     }
 
     /// A frame that is sent once, to the neighbour or to everyone. `false`: there is no space for it.
-    fn control(&mut self, everyone: bool, legacy_type: Option<u8>, payload: &[u8]) -> bool {
+    pub(super) fn control(&mut self, everyone: bool, legacy_type: Option<u8>, payload: &[u8]) -> bool {
         let (neighbour, mut context) = (self.neighbour, self.context);
         let route = if everyone {
             Route::Neighbours
