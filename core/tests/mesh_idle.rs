@@ -63,3 +63,15 @@ fn ticks_that_get_lost_cost_no_neighbour() {
     let each = (sent(&mesh).iter().sum::<u64>() - before) / 600;
     assert!(each <= 3, "{each} packets a second of each node");
 }
+
+/// Losses wander by chance, and links that lose most come and go: neither is told to all nodes each time.
+#[test]
+fn bad_links_do_not_keep_a_network_busy() {
+    let topology = Topology::freifunk(1, 60);
+    let mut mesh = Mesh::of(seed(3), &topology, good);
+    mesh.run(ms(30_000));
+    let before: u64 = sent(&mesh).iter().sum();
+    mesh.run(ms(20_000));
+    let each = (sent(&mesh).iter().sum::<u64>() - before) / (20 * 60);
+    assert!(each < 8, "{each} packets a second of each node");
+}

@@ -22,6 +22,12 @@ const PROMPT: Duration = Duration::from_millis(5);
 const AGAIN: Duration = Duration::from_millis(300);
 /// So often.
 const REPEATS: u8 = 2;
+/// A change of nothing but losses is told once, after this long.
+const TRIFLE: Duration = Duration::from_millis(500);
+/// After so many changes of one way, those that follow wait for this long since the last was told, each for twice as long
+/// up to 16 times, until it has been quiet for a while.
+const RESTLESS: u8 = 6;
+const RESTLESS_PAUSE: Duration = Duration::from_millis(250);
 /// Everything is told again after this long.
 const REFRESH: Duration = Duration::from_secs(5);
 /// Everything is told to newcomers at most this often.
@@ -45,6 +51,10 @@ pub(super) struct Telling {
     whole: bool,
     /// Counts the changes of the link to a neighbour.
     version: u8,
+    /// When it was told last.
+    told: Option<Instant>,
+    /// How often the way has changed lately.
+    changes: u8,
 }
 
 impl Telling {
@@ -109,10 +119,21 @@ impl Routing {
         if !self.is_telling {
             return;
         }
+        let before = |way: Way<Index>| way.last.transmitter;
+        if entry.way.is_some() && entry.way.map(before) == old.map(before) {
+            // Nobody waits to hear that a link has become a little better.
+            let at = now + TRIFLE;
+            telling.hasten(at);
+            self.tell_at = Some(self.tell_at.map_or(at, |due| due.min(at)));
+            return;
+        }
         telling.whole |= old.is_none();
         telling.again = if entry.way.is_some() { REPEATS } else { FAREWELLS - 1 };
-        let at = now + PROMPT;
-        telling.hasten(at);
+        telling.changes = telling.changes.saturating_add(1);
+        let pause = RESTLESS_PAUSE * (1 << telling.changes.saturating_sub(RESTLESS).min(4));
+        let restless = telling.told.filter(|_| telling.changes > RESTLESS).map(|told| told + pause);
+        let at = restless.unwrap_or(now).max(now + PROMPT);
+        telling.due = Some(at);
         self.tell_at = Some(self.tell_at.map_or(at, |due| due.min(at)));
     }
 
@@ -177,6 +198,10 @@ impl Routing {
         let soon = if is_reached { 1 } else { FAREWELLS - REPEATS };
         let pause = if telling.again < soon { REFRESH } else { AGAIN };
         let over = !is_reached && telling.again == 0;
+        if telling.again == 0 {
+            telling.changes /= 2;
+        }
+        telling.told = Some(now);
         telling.again = telling.again.saturating_sub(1);
         telling.due = (!over).then_some(now + pause);
     }

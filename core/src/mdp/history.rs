@@ -1,6 +1,5 @@
 //! Which sequence numbers were received.
 
-use super::loss::missing;
 use crate::Instant;
 use crate::wire::linkstate::Ack;
 use core::time::Duration;
@@ -11,6 +10,11 @@ const STALE: Duration = Duration::from_millis(1200);
 
 /// Numbers that a stream has at most skipped if the one after a leap is followed by one this near.
 const NEAR: u8 = 16;
+
+/// Losses are counted among so many numbers, as chance makes much of few.
+const WINDOW: u8 = 30;
+/// Before so many, all others count as received.
+const LEAST_WINDOW: u8 = 8;
 
 /// The last 64 of a stream of 8-bit sequence numbers (`spec/30` sections 2 and 3). A number that is not
 /// among them, older or newer, is new.
@@ -79,9 +83,12 @@ impl History {
         (self.received != 0).then_some(Ack { sequence: self.newest, mask: (self.received >> 1) as u32 })
     }
 
-    /// How many of the last 15 before the newest are missing, those that came before the first one not counted.
+    /// Of 15, how many are missing, among the last ones before the newest and since the first; `None`: none was received.
     pub(super) fn missing(&self) -> Option<u8> {
-        self.ack().map(|ack| missing(ack, self.span))
+        let window = self.span.min(WINDOW);
+        let received = (self.received >> 1 & ((1 << window) - 1)).count_ones() as u16;
+        let (missing, all) = (u16::from(window) - received, u16::from(window.max(LEAST_WINDOW)));
+        (self.received != 0).then_some(((missing * 15 + all / 2) / all) as u8)
     }
 
     /// The same of those before, as far as they are remembered; `None` if nothing of them was received.
@@ -174,9 +181,10 @@ mod tests {
         let missing = |sequences: &[u8]| history(sequences).missing();
         assert_eq!(missing(&[]), None);
         assert_eq!(missing(&[7]), Some(0));
-        assert_eq!(missing(&[7, 8, 10]), Some(1));
+        assert_eq!(missing(&[7, 8, 10]), Some(2), "1 in 8");
+        assert_eq!(missing(&[7, 9, 11, 13, 15, 17]), Some(8), "5 in 10");
         assert_eq!(missing(&[7, 100]), Some(15));
-        assert_eq!(missing(&[7, 6, 5, 3]), Some(1), "late ones, too");
+        assert_eq!(missing(&[7, 6, 5, 3]), Some(2), "late ones, too");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! How one neighbour is heard: its interfaces on ours, by unicast and by broadcast.
 
 use super::history::History;
+use super::loss::patience;
 use super::{InterfaceId, Transport};
 use crate::Instant;
 use core::net::SocketAddr;
@@ -62,7 +63,8 @@ impl Link {
     /// How it is heard, if at all. One that was heard by unicast still is while its broadcasts come: it may have nothing
     /// to send to us alone.
     pub(super) fn transport(&self, now: Instant, expiry: Duration) -> Option<Transport> {
-        let alive = |inbound: &Inbound| inbound.heard.is_some_and(|heard| now - heard < expiry);
+        let patience = self.patience(expiry);
+        let alive = |inbound: &Inbound| inbound.heard.is_some_and(|heard| now - heard < patience);
         let broadcast = alive(&self.broadcast);
         if alive(&self.unicast) || (broadcast && self.unicast.heard.is_some()) {
             Some(Transport::Unicast)
@@ -73,10 +75,22 @@ impl Link {
 
     /// Whether its broadcasts come, which it is told soon enough to send something else before it counts as silent.
     pub(super) fn is_audible(&self, now: Instant, expiry: Duration) -> bool {
-        self.broadcast.heard.is_some_and(|heard| now - heard < expiry / 2)
+        self.broadcast.heard.is_some_and(|heard| now - heard < self.patience(expiry) / 2)
     }
 
-    /// Of the last 15 packets, how many are missing: of broadcasts if they have numbers, since they come at all times.
+    /// How long it may be silent.
+    fn patience(&self, expiry: Duration) -> Duration {
+        let missing = self.broadcast.history.missing().or_else(|| self.unicast.history.missing());
+        patience(expiry, missing.unwrap_or(0))
+    }
+
+    /// When it is gone unless it is heard again.
+    pub(super) fn silent_at(&self, expiry: Duration) -> Option<Instant> {
+        let heard = self.unicast.heard.max(self.broadcast.heard)?;
+        Some(heard + self.patience(expiry))
+    }
+
+    /// Of 15 packets, how many are missing: of broadcasts if they have numbers, since they come at all times.
     pub(super) fn missing(&self, now: Instant, expiry: Duration, transport: Transport) -> Option<u8> {
         let broadcasts = self.broadcast.history.missing().filter(|_| self.is_audible(now, expiry));
         broadcasts.or_else(|| match transport {

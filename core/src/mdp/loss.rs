@@ -8,36 +8,44 @@ use core::time::Duration;
 const IGNORED: u8 = 3;
 /// A report that is not further from what was believed changes nothing, since everyone would be told of it.
 const SPREAD: u8 = 3;
-/// Nor does one that comes sooner after the last change.
+/// Nor does one that comes sooner after the last change, at first, and at most: for a link that goes on changing, this
+/// doubles each time.
 const PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(32);
+/// What lasts for so many pauses is no going on.
+const CALM: u32 = 4;
+/// A link that loses much counts as silent after so many times the usual time at most.
+const MAX_PATIENCE: u32 = 4;
 /// An acknowledgment covers 15 packets, which even ticks are by then; before that, what was never sent is missing.
 const NEW: Duration = Duration::from_secs(10);
 
 /// Of 15 packets, how many count as lost.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Loss {
-    value: u8,
+    missed: u8,
     since: Instant,
     changed: Option<Instant>,
+    pause: Duration,
 }
 
 impl Loss {
     /// Of a link that is there from now on.
     pub(super) const fn new(now: Instant) -> Self {
-        Self { value: 0, since: now, changed: None }
+        Self { missed: 0, since: now, changed: None, pause: PAUSE }
     }
 
     pub(super) const fn value(&self) -> u8 {
-        self.value
+        significant(self.missed)
     }
 
     /// The neighbour acknowledges packets, and may say itself how many it missed.
     pub(super) fn report(&mut self, now: Instant, ack: Option<Ack>, missed: Option<u8>) {
         let counted = || ack.filter(|_| now - self.since >= NEW).map_or(0, |ack| missing(ack, 15));
-        let value = significant(missed.unwrap_or_else(counted).min(15));
-        let settled = self.changed.is_none_or(|changed| now - changed >= PAUSE);
-        if settled && self.value.abs_diff(value) >= SPREAD {
-            (self.value, self.changed) = (value, Some(now));
+        let missed = missed.unwrap_or_else(counted).min(15);
+        let lasts = |pause: Duration| self.changed.is_none_or(|changed| now - changed >= pause);
+        if lasts(self.pause) && self.missed.abs_diff(missed) >= SPREAD {
+            self.pause = if lasts(self.pause * CALM) { PAUSE } else { MAX_PAUSE.min(self.pause * 2) };
+            (self.missed, self.changed) = (missed, Some(now));
         }
     }
 }
@@ -46,6 +54,15 @@ impl Loss {
 pub(super) fn missing(ack: Ack, window: u8) -> u8 {
     let window = window.min(15);
     window - (ack.mask & ((1 << window) - 1)).count_ones() as u8
+}
+
+/// How long a link may be silent that is usually heard within `expiry`: the same share of silences is longer where more is
+/// lost.
+pub(super) fn patience(expiry: Duration, loss: u8) -> Duration {
+    let left = u32::from(15 - significant(loss.min(15)));
+    (expiry * 15)
+        .checked_div(left)
+        .map_or(expiry * MAX_PATIENCE, |patience| patience.min(expiry * MAX_PATIENCE))
 }
 
 /// What counts.
@@ -86,10 +103,35 @@ mod tests {
     fn small_and_quick_changes_are_none() {
         let mut loss = Loss::new(at(0));
         let values =
-            [(0, 6), (999, 12), (1000, 8), (1000, 9), (1999, 0), (2000, 3)].map(|(millis, missed)| {
+            [(0, 6), (999, 12), (1000, 8), (1000, 9), (2999, 0), (3000, 3)].map(|(millis, missed)| {
                 loss.report(at(millis), None, Some(missed));
                 loss.value()
             });
         assert_eq!(values, [6, 6, 6, 9, 9, 0]);
+    }
+
+    #[test]
+    fn what_is_told_of_a_link_that_goes_on_changing_changes_less_and_less_often() {
+        let (mut loss, mut changes, mut before) = (Loss::new(at(0)), std::vec::Vec::new(), 0);
+        let mut report = |loss: &mut Loss, millis: u64, missed| {
+            loss.report(at(millis), None, Some(missed));
+            if core::mem::replace(&mut before, loss.value()) != loss.value() {
+                changes.push(millis / 1000);
+            }
+        };
+        for second in 0..200 {
+            let missed = if loss.value() == 0 { 8 } else { 0 };
+            report(&mut loss, second * 1000, missed);
+        }
+        report(&mut loss, 400_000, 15);
+        report(&mut loss, 401_000, 7);
+        assert_eq!(changes, [0, 1, 3, 7, 15, 31, 63, 95, 127, 159, 191, 400, 401]);
+    }
+
+    #[test]
+    fn a_link_that_loses_more_may_be_silent_longer() {
+        let patience =
+            [0, 3, 5, 10, 12, 15, 32].map(|loss| patience(Duration::from_secs(2), loss).as_millis());
+        assert_eq!(patience, [2000, 2000, 3000, 6000, 8000, 8000, 8000]);
     }
 }

@@ -3,7 +3,7 @@
 use super::history::History;
 use super::inbound::{Arrival, Inbound, Link};
 use super::keys::Quota;
-use super::loss::{Loss, significant};
+use super::loss::{Loss, patience, significant};
 use super::node::Interface;
 use super::outbox::{Outbox, PacketNumber};
 use super::report::MAX_OLDER_ACKS;
@@ -58,9 +58,10 @@ pub(super) struct Outbound {
     interface: InterfaceId,
     transport: Transport,
     /// It hears broadcasts there, too.
-    audible: bool,
+    pub(super) audible: bool,
+    /// Until then it is worth a try, since it did not long ago.
+    shares_until: Instant,
     until: Instant,
-    loss: Loss,
 }
 
 #[derive(Debug)]
@@ -90,6 +91,8 @@ pub(super) struct Neighbour {
     /// In the order in which they are preferred.
     pub(super) links: SmallVec<[Link; 1]>,
     pub(super) outbound: Option<Outbound>,
+    /// What is lost on the way to it from that interface.
+    loss: Option<(InterfaceId, Loss)>,
     /// The number of the last unicast packet; `None` while they carry none.
     unicast_number: Option<u64>,
     /// Since then it has acknowledged no unicast packet, though there were some.
@@ -124,6 +127,7 @@ impl Neighbour {
             introduce_until: now,
             links: SmallVec::new(),
             outbound: None,
+            loss: None,
             unicast_number: None,
             unheeded: None,
             heeded: None,
@@ -258,14 +262,17 @@ impl Neighbour {
             return false;
         }
         let news = !self.is_up(now);
-        let same = |it: &Outbound| !news && (it.interface, it.transport) == (interface, transport);
-        let mut loss = self.outbound.filter(same).map_or_else(|| Loss::new(now), |it| it.loss);
+        let known = self.loss.filter(|(known, _)| *known == interface).map(|(_, loss)| loss);
+        let mut loss = known.unwrap_or_else(|| Loss::new(now));
         loss.report(now, ack, missed);
+        self.loss = Some((interface, loss));
+        let until = now + patience(expiry, loss.value());
         if self.outbound.is_some_and(|it| it.audible && !audible) {
-            // What it was told with others has to reach it in another way.
+            // What it was told with others has to reach it in another way, too.
             self.announce_at = self.announce_at.min(now + PROMPT);
         }
-        self.outbound = Some(Outbound { interface, transport, audible, until: now + expiry, loss });
+        let shares_until = if audible { until } else { self.outbound.map_or(now, |it| it.shares_until) };
+        self.outbound = Some(Outbound { interface, transport, audible, shares_until, until });
         self.standing = self.standing.max(Standing::Confirmed);
         self.outbox.set_confirmed(true);
         if audible {
@@ -303,7 +310,7 @@ impl Neighbour {
 
     /// Of 15 packets to it, how many it missed, if it said so.
     pub(super) fn loss_to(&self) -> Option<u8> {
-        self.outbound.map(|outbound| outbound.loss.value())
+        self.loss.map(|(_, loss)| loss.value())
     }
 
     /// Of 15 packets from it, how many were missed on the link that it is told of.
@@ -382,15 +389,17 @@ impl Neighbour {
         Some((interface, transport, address))
     }
 
-    /// The interface on which it is told with others how it is heard: it says that it hears broadcasts there.
+    /// The interface on which it is told with others how it is heard: it says that it hears broadcasts there, or did.
     pub(super) fn shares(&self, now: Instant, expiry: Duration) -> Option<InterfaceId> {
-        let shares = |it: &Outbound| it.audible && it.transport == Transport::Unicast && now < it.until;
+        let shares =
+            |it: &Outbound| it.transport == Transport::Unicast && now < it.until.min(it.shares_until);
         self.outbound.filter(shares).filter(|_| !self.is_deaf(now, expiry)).map(|it| it.interface)
     }
 
     /// Whether unicast packets do not reach it any more, though it may say so.
     fn is_deaf(&self, now: Instant, expiry: Duration) -> bool {
-        self.unheeded.is_some_and(|since| now - since >= expiry)
+        let loss = self.loss_to().unwrap_or(0);
+        self.unheeded.is_some_and(|since| now - since >= patience(expiry, loss))
     }
 
     /// The number for the next unicast packet, `None` if it goes without.
@@ -421,7 +430,8 @@ impl Neighbour {
 
     /// When it is gone unless it is heard again.
     pub(super) fn silent_at(&self, expiry: Duration) -> Instant {
-        self.heard() + expiry
+        let links = self.links.iter().filter_map(|link| link.silent_at(expiry));
+        links.max().unwrap_or(Instant::ZERO + expiry)
     }
 
     /// When it is gone, or no longer up, unless it is heard again.

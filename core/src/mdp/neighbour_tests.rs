@@ -388,7 +388,7 @@ fn one_that_does_not_answer_is_told_five_times() {
 
 /// The neighbour reports that it hears us by unicast, and broadcasts as well.
 fn share(neighbour: &mut Neighbour, now: u64, ack: Option<u8>) -> bool {
-    let ack = ack.map(|sequence| Ack { sequence, mask: 0 });
+    let ack = ack.map(|sequence| Ack { sequence, mask: u32::MAX });
     neighbour.confirm(at(now), EXPIRY, (InterfaceId(0), Unicast, true), &mut None, (ack, None))
 }
 
@@ -416,10 +416,13 @@ fn who_hears_broadcasts_is_told_alone_only_when_others_are_not_told_with_it() {
     neighbour.announce(at(400), &config, Announcement::Shared);
     assert_eq!([1399, 1400].map(|now| neighbour.due(at(now))), [None, Some(Announcement::Whole)]);
     confirm(&mut neighbour, 600, Unicast);
-    assert_eq!(neighbour.shares(at(600), EXPIRY), None);
+    neighbour.announce(at(601), &config, Announcement::Shared);
     assert_eq!(neighbour.due(at(605)), Some(Announcement::Whole), "it says that it hears none any more");
-    share(&mut neighbour, 700, None);
-    assert_eq!(neighbour.shares(at(3200), EXPIRY), None, "it is down");
+    confirm(&mut neighbour, 2000, Unicast);
+    let shares = [2499, 2500].map(|now| neighbour.shares(at(now), EXPIRY));
+    assert_eq!(shares, [Some(InterfaceId(0)), None], "as it did at 0");
+    share(&mut neighbour, 2600, None);
+    assert_eq!(neighbour.shares(at(5100), EXPIRY), None, "it is down");
 }
 
 #[test]

@@ -82,11 +82,11 @@ impl Neighbour {
             self.unanswered = self.unanswered.saturating_add(1);
         }
         let shared = announcement == Announcement::Shared;
-        if shared {
+        if !shared {
+            self.ack_at = None;
+        } else if self.outbound.is_some_and(|outbound| outbound.audible) {
             // Unless it turns out not to be told with others next time.
             self.announce_at = now + config.tick * 2;
-        } else {
-            self.ack_at = None;
         }
         if self.reported != best {
             self.older_acks.clear();
