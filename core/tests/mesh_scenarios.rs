@@ -51,6 +51,17 @@ fn every_pair_can_talk() {
     }
 }
 
+/// News of a node that overtake those of the one before it on the way are understood all the same: else they would wait
+/// until everything is told again, after 5 s.
+#[test]
+fn a_long_line_that_loses_one_packet_in_ten_knows_itself_soon() {
+    let topology = Topology::line(16);
+    for seed in seed(6)..seed(6) + 8 {
+        let mut mesh = Mesh::of(seed, &topology, |link| good(link).loss(10));
+        assert!(mesh.run_until(ms(3000), |mesh| mesh.acquainted() == 17 * 16), "MSP_TEST_SEED={seed}");
+    }
+}
+
 #[test]
 fn ways_are_the_shortest_and_end() {
     for (name, topology) in topologies() {

@@ -96,12 +96,18 @@ impl Routing {
         self.tell_at = Some(self.tell_at.map_or(at, |due| due.min(at)));
     }
 
-    /// Tells of this node again: somebody does not know whom our records mean.
+    /// Tells of this node again, and of those that are reached over it: somebody does not know whom our records mean.
     pub(super) fn retell(&mut self, now: Instant, sid: &Sid) {
         let at = now + PROMPT;
-        let Some(entry) = self.entry_of(sid).filter(|entry| !entry.telling.is_over()) else { return };
-        entry.telling.hasten(at);
-        entry.telling.whole = true;
+        let Some(index) = self.index_of(sid) else { return };
+        for (place, entry) in self.entries.iter_mut().enumerate() {
+            let Some(entry) = entry.as_mut().filter(|entry| !entry.telling.is_over()) else { continue };
+            let is_over_it = entry.way.is_some_and(|way| way.last.transmitter == index);
+            entry.telling.whole |= place == index.place();
+            if place == index.place() || is_over_it {
+                entry.telling.hasten(at);
+            }
+        }
         self.tell_at = Some(self.tell_at.map_or(at, |due| due.min(at)));
     }
 
@@ -152,7 +158,6 @@ impl Routing {
         for _ in 0..count {
             self.cursor %= count;
             let place = self.cursor;
-            let sid_of = |index: Index| self.entry(index).map(|entry| entry.sid);
             let Some(Some(entry)) = self.entries.get(place) else {
                 self.cursor += 1;
                 continue;
@@ -165,12 +170,14 @@ impl Routing {
             let mut next = context;
             let sid = entry.sid;
             let receiver = next.abbreviate(&sid, (!telling.whole).then_some(PREFIX_LEN));
-            let transmitter = entry.way.and_then(|way| sid_of(way.last.transmitter));
-            let record = match (entry.way, &transmitter) {
+            let transmitter = entry.way.and_then(|way| self.entry(way.last.transmitter));
+            let record = match (entry.way, transmitter) {
                 (Some(way), Some(transmitter)) => {
                     let Link { transmitter: before, version, loss } = way.last;
                     let version = if before == Index::OWN { telling.version } else { version };
-                    let written = next.abbreviate(transmitter, Some(PREFIX_LEN));
+                    // Who does not know it yet could make nothing of the record, which may come before the one of it.
+                    let short = (!transmitter.telling.whole).then_some(PREFIX_LEN);
+                    let written = next.abbreviate(&transmitter.sid, short);
                     Repr { version, drop_rate: Some(loss), ..Repr::new(receiver, Some(written)) }
                 }
                 _ => Repr { version: 0xff, drop_rate: Some(NO_WAY_LOSS), ..Repr::new(receiver, None) },

@@ -39,7 +39,7 @@ impl Index {
     /// This node itself.
     pub(super) const OWN: Self = Self(0);
 
-    fn place(self) -> usize {
+    pub(super) fn place(self) -> usize {
         self.0.into()
     }
 }
@@ -272,9 +272,8 @@ impl Routing {
         self.entries.get(index.place())?.as_ref()
     }
 
-    pub(super) fn entry_of(&mut self, sid: &Sid) -> Option<&mut Entry> {
-        let index = *self.indices.get(sid)?;
-        self.entries.get_mut(index.place())?.as_mut()
+    pub(super) fn index_of(&self, sid: &Sid) -> Option<Index> {
+        self.indices.get(sid).copied()
     }
 
     /// Whether it is a neighbour, or one told of it that still is.
