@@ -64,6 +64,19 @@ fn start_node(home: &Path, peer: Option<&Machine>) -> (Program, String, String) 
 }
 
 #[test]
+fn a_node_tells_of_the_programs_that_go_through_it() {
+    let machine = Machine::new(None);
+    assert_eq!(machine.start("status --json").ended().status, 1, "there is none");
+    let listener = machine.listen("47");
+    let ended = machine.start("status --json").ended();
+    let text = String::from_utf8(ended.stdout).unwrap();
+    assert!(text.contains("mdp.client.msp.47.socket\",\"ports\":\"47\""), "{text}");
+    listener.signal(Signal::TERM);
+    listener.ended();
+    machine.stop();
+}
+
+#[test]
 fn programs_go_through_the_nodes_of_their_machines() {
     let there = Machine::new(None);
     let here = Machine::new(Some(&there));

@@ -188,6 +188,21 @@ fn clients_of_one_node_reach_each_other_and_nobody_outside_hears_it() {
 }
 
 #[test]
+fn clients_are_told_of_with_their_ports_and_what_they_have_sent_and_got() {
+    let mut lab = lab();
+    assert!(lab.bind(b'a', P) && lab.bind(b'a', port(301)) && lab.bind(b'b', port(300)));
+    let (to, from) = (lab.me(P), lab.me(port(300)));
+    lab.ask(b'b', &header(from, to, CLEAR, b"taken"));
+    lab.tell(b'b', &header(from, to, CLEAR, b"not yet"));
+    let told =
+        lab.clients.statuses().map(|it| (it.name.as_bytes()[0], it.ports, it.sent, it.received, it.queued));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [(b'a', vec![port(301), P], 0, 2, 1), (b'b', vec![port(300)], 2, 0, 0)]
+    );
+}
+
+#[test]
 fn a_broadcast_is_for_those_here_too() {
     let mut lab = lab();
     let all = Addr::new(Sid::BROADCAST, P);

@@ -6,7 +6,7 @@ use crate::runtime::Runtime;
 use crate::socket::{readiness, register};
 use mio::Token;
 use msp_core::mdp::Uplink;
-use msp_sockets::{ClientsSocket, Part, RunDirectory, StatusSocket, Watch, answer, log_uplink};
+use msp_sockets::{Carried, ClientsSocket, Part, RunDirectory, StatusSocket, Watch, answer, log_uplink};
 use std::io::{self, ErrorKind};
 
 /// The socket for clients, after that of the node.
@@ -86,10 +86,16 @@ impl Server {
 
     /// Answers those who ask. True if anybody does.
     fn tell(&mut self) -> io::Result<bool> {
-        let Self { node: Node { host, socket, .. }, own, status, .. } = self;
+        let Self { node: Node { host, socket, .. }, own, clients, status } = self;
         let Some(status) = status else { return Ok(false) };
         let told = status.turn(&mut |about, question| {
-            answer(about, question, host.uplink(), &socket.local_addrs(), Vec::new())
+            answer(
+                about,
+                question,
+                host.uplink(),
+                &socket.local_addrs(),
+                Carried::Clients(clients.statuses()),
+            )
         });
         while let Some(watch) = status.poll_watch() {
             // What has ended was closed, which takes it out of the poll.

@@ -3,7 +3,7 @@
 use crate::handle::Handle;
 use crate::names::{Names, remove};
 use crate::run::RunDirectory;
-use msp_core::mdp::{ClientName, Clients, ClientsConfig, Instance, Node};
+use msp_core::mdp::{ClientName, ClientStatus, Clients, ClientsConfig, Instance, Node};
 use msp_core::{Instant, Sid};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
@@ -71,6 +71,12 @@ impl ClientsSocket {
     /// Remembers that it can be read; the work is done in the next turn.
     pub fn ready(&mut self) {
         self.readable = true;
+    }
+
+    /// The programs that have ports of the node.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<ClientStatus> {
+        self.clients.statuses().collect()
     }
 
     /// Moves datagrams between `node` and the clients: a bounded share of them. True if there were any, and there may

@@ -47,7 +47,7 @@ pub use dump::ask_daemon;
 pub use handle::Handle;
 pub use report::log_uplink;
 pub use run::RunDirectory;
-pub use show::{About, Question, Topic, answer};
+pub use show::{About, Carried, Question, Topic, answer};
 pub use socket::{LAST_TURNS, Socket, attach, attach_to_node, bind, random};
 pub use status::StatusSocket;
 pub use table::{Cell, Column, Format, Millis, Table, escape, object};

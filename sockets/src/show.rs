@@ -1,7 +1,7 @@
 //! What a running program tells of itself and of the mesh around it.
 
 use crate::table::{Cell, Column, Format, Table};
-use msp_core::mdp::{Node, Uplink};
+use msp_core::mdp::{ClientStatus, Node, Uplink};
 use msp_core::msp::StreamStatus;
 use msp_core::wire::routes::{Entry, Reach};
 use msp_core::{Addr, Sid};
@@ -63,6 +63,15 @@ pub struct About {
     pub daemon: Option<PathBuf>,
 }
 
+/// What a program carries.
+#[derive(Debug)]
+pub enum Carried {
+    /// Streams of its own.
+    Streams(Vec<StreamStatus>),
+    /// Datagrams of other programs.
+    Clients(Vec<ClientStatus>),
+}
+
 /// The answer: a line with how many things it tells, and the directory of the daemon that is to be asked, too; then
 /// the text for people or programs.
 #[must_use]
@@ -71,13 +80,16 @@ pub fn answer(
     question: Question,
     uplink: &mut Uplink,
     udp: &[SocketAddr],
-    streams: Vec<StreamStatus>,
+    carried: Carried,
 ) -> String {
     let Question { topic, format } = question;
     let own = uplink.sid();
     let daemon = about.daemon.as_ref().filter(|_| topic != Topic::Status);
     let table = match topic {
-        Topic::Status => stream_table(&about.command, streams),
+        Topic::Status => match carried {
+            Carried::Streams(streams) => stream_table(&about.command, streams),
+            Carried::Clients(clients) => client_table(&about.command, clients),
+        },
         Topic::Peers => uplink.node().map_or(Table::new(PEERS), |node| peer_table(node)),
         Topic::Routes => uplink.node().map_or(Table::new(ROUTES), |node| route_table(node)),
     };
@@ -130,7 +142,7 @@ pub(crate) fn daemon_answer(directory: &Path, question: Question, entries: &[Ent
     (table.len(), text + &table.render(question.format))
 }
 
-const NONE: [&str; 3] = [": nothing is heard of other nodes", ": no node can be reached", ": no streams"];
+const NONE: [&str; 3] = [": nothing is heard of other nodes", ": no node can be reached", ": no connections"];
 
 /// Who tells, on one line.
 fn title(about: &About, own: Option<Sid>, udp: &[SocketAddr]) -> String {
@@ -262,6 +274,42 @@ fn stream_table(command: &str, streams: Vec<StreamStatus>) -> Table {
     table
 }
 
+const CLIENTS: &[Column] = &[
+    ("", "pid"),
+    ("", "command"),
+    ("CLIENT", "client"),
+    ("PORTS", "ports"),
+    ("SENT", "datagrams_sent"),
+    ("RECEIVED", "datagrams_received"),
+    ("QUEUED", "datagrams_queued"),
+];
+/// People are told so many ports of a client; one with many streams has as many.
+const PORTS_SHOWN: usize = 3;
+
+fn client_table(command: &str, clients: Vec<ClientStatus>) -> Table {
+    let mut table = Table::new(CLIENTS);
+    for client in clients {
+        let ports: Vec<String> = client.ports.iter().map(ToString::to_string).collect();
+        let more = ports.len().saturating_sub(PORTS_SHOWN);
+        let mut few = ports[..ports.len() - more].join(" ");
+        if more > 0 {
+            few += &format!(" and {more} more");
+        }
+        let path = String::from_utf8_lossy(client.name.as_bytes()).into_owned();
+        let file = path.rsplit('/').next().unwrap_or_default().to_owned();
+        table.push(vec![
+            Cell::Number(process::id().into()),
+            Cell::text(command),
+            Cell::Short(file, path),
+            Cell::Short(few, ports.join(" ")),
+            Cell::Number(client.sent),
+            Cell::Number(client.received),
+            Cell::Number(client.queued as u64),
+        ]);
+    }
+    table
+}
+
 fn short(sid: Sid) -> Cell {
     Cell::Short(abbreviated(sid), sid.to_string())
 }
@@ -296,12 +344,14 @@ mod tests {
     #[test]
     fn who_has_nothing_to_tell_says_so_to_people() {
         let about = About { command: "listen 5\n12".into(), daemon: None };
-        for (topic, none) in
-            [(Topic::Peers, "nothing is heard"), (Topic::Routes, "no node"), (Topic::Status, "no streams")]
-        {
+        for (topic, none) in [
+            (Topic::Peers, "nothing is heard"),
+            (Topic::Routes, "no node"),
+            (Topic::Status, "no connections"),
+        ] {
             let ask = |format| {
                 let udp = ["127.0.0.1:4110".parse().unwrap()];
-                answer(&about, Question { topic, format }, &mut alone(), &udp, Vec::new())
+                answer(&about, Question { topic, format }, &mut alone(), &udp, Carried::Streams(Vec::new()))
             };
             let text = ask(Format::Table);
             assert!(text.starts_with("0\nmsp listen 5\\n12, pid ") && text.contains(none), "{text}");
@@ -314,7 +364,7 @@ mod tests {
     fn who_goes_through_a_daemon_names_it() {
         let about = About { command: "listen 512".into(), daemon: Some("/run/a b".into()) };
         let question = |topic| Question { topic, format: Format::Table };
-        let ask = |topic| answer(&about, question(topic), &mut alone(), &[], Vec::new());
+        let ask = |topic| answer(&about, question(topic), &mut alone(), &[], Carried::Streams(Vec::new()));
         assert_eq!(ask(Topic::Peers).lines().next(), Some("0 /run/a b"));
         assert!(ask(Topic::Status).contains(" through /run/a b"));
     }

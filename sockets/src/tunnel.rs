@@ -3,7 +3,7 @@
 use crate::handle::Handle;
 use crate::local::{Local, LocalError};
 use crate::report::Report;
-use crate::show::answer;
+use crate::show::{Carried, answer};
 use crate::socket::{LAST_TURNS, Socket};
 use crate::status::{MAX_ASKERS, StatusSocket};
 use crate::stdio::StdioLink;
@@ -350,7 +350,7 @@ impl Tunnel {
         let Some(status) = status else { return false };
         status.turn(&mut |about, question| {
             let streams = tunnel.statuses(now).collect();
-            answer(about, question, tunnel.uplink(), &socket.local_addrs(), streams)
+            answer(about, question, tunnel.uplink(), &socket.local_addrs(), Carried::Streams(streams))
         })
     }
 

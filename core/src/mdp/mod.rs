@@ -43,7 +43,7 @@ mod trace;
 mod transmit;
 mod uplink;
 
-pub use clients::{ClientName, Clients, ClientsConfig, ClientsStats};
+pub use clients::{ClientName, ClientStatus, Clients, ClientsConfig, ClientsStats};
 pub use config::{InterfaceConfig, NodeConfig, NodeStats};
 pub use crypto::{Nonces, SharedKey};
 pub use daemon::{BindError, Daemon, DaemonConfig, DaemonEvent, DaemonStats, Instance, InstanceError};

@@ -18,6 +18,9 @@ pub(super) struct Inbox {
     pub(super) ports: BTreeSet<Port>,
     /// When it was heard, or reminded, last.
     pub(super) heard: Instant,
+    /// Datagrams that it has sent, and those that were for it.
+    pub(super) sent: u64,
+    pub(super) received: u64,
     waiting: VecDeque<Vec<u8>>,
     full: Option<Full>,
     /// The last datagram was taken out, and has not come back.
@@ -34,7 +37,15 @@ struct Full {
 
 impl Inbox {
     pub(super) const fn new(now: Instant) -> Self {
-        Self { ports: BTreeSet::new(), heard: now, waiting: VecDeque::new(), full: None, tried: false }
+        Self {
+            ports: BTreeSet::new(),
+            heard: now,
+            sent: 0,
+            received: 0,
+            waiting: VecDeque::new(),
+            full: None,
+            tried: false,
+        }
     }
 
     /// How many datagrams wait.

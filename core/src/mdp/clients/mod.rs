@@ -3,8 +3,10 @@
 mod commands;
 mod config;
 mod inbox;
+mod status;
 
 pub use config::{ClientsConfig, ClientsStats};
+pub use status::ClientStatus;
 
 use super::{Datagram, Node, Repair, SendDatagramError};
 use crate::wire::client::{
@@ -101,6 +103,7 @@ impl Borrow<[u8]> for ClientName {
 
 #[derive(Debug)]
 struct Waiting {
+    client: ClientName,
     datagram: Vec<u8>,
     to: Addr,
     until: Instant,
@@ -341,11 +344,12 @@ impl Clients {
     fn take(&mut self, node: &mut Node, client: &ClientName, header: &Header<'_>) {
         let to = header.remote;
         match self.send(node, header) {
-            Fate::Sent => self.stats.datagrams_sent += 1,
+            Fate::Sent => self.count_sent(client),
             Fate::Full if self.waiting.is_none() && !self.is_slow(&to.sid) => {
                 let mut datagram = Vec::new();
                 header.emit(&mut datagram);
-                self.waiting = Some(Waiting { datagram, to, until: self.now + self.config.patience });
+                let (client, until) = (client.clone(), self.now + self.config.patience);
+                self.waiting = Some(Waiting { client, datagram, to, until });
             }
             Fate::Full | Fate::Lost => self.stats.datagrams_expired += 1,
             Fate::Refused => self.refuse(client, header),
@@ -357,7 +361,7 @@ impl Clients {
         let Some(waiting) = self.waiting.take() else { return };
         let Ok(header) = Header::parse(&waiting.datagram) else { return };
         match self.send(node, &header) {
-            Fate::Sent => self.stats.datagrams_sent += 1,
+            Fate::Sent => self.count_sent(&waiting.client),
             Fate::Full if self.now < waiting.until => self.waiting = Some(waiting),
             Fate::Full => {
                 self.stats.datagrams_expired += 1;
@@ -365,6 +369,13 @@ impl Clients {
                 self.slow.push_front((waiting.to.sid, self.now + SLOW_TIME));
             }
             Fate::Lost | Fate::Refused => self.stats.datagrams_expired += 1,
+        }
+    }
+
+    fn count_sent(&mut self, client: &ClientName) {
+        self.stats.datagrams_sent += 1;
+        if let Some(inbox) = self.clients.get_mut(client) {
+            inbox.sent += 1;
         }
     }
 
@@ -460,6 +471,7 @@ impl Clients {
             let mut datagram = Vec::with_capacity(reply.buffer_len());
             reply.emit(&mut datagram);
             inbox.push(datagram);
+            inbox.received += 1;
             stats.datagrams_received += 1;
         }
     }
