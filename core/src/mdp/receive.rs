@@ -189,8 +189,10 @@ impl Node {
                 None => Some(sender),
                 Some(address) => self.resolve(&mut context, address, true),
             };
-            let Some(course) = self.course(&mut context, frame.route) else { continue };
-            soon |= frame.ack_soon;
+            let course = self.course(&mut context, frame.route);
+            // A broadcast that has come on another way is wanted here no more, and so is no repetition of it.
+            soon |= frame.ack_soon && (course.is_some() || matches!(frame.route, Route::Flood { .. }));
+            let Some(course) = course else { continue };
             if frame.sequence.is_some_and(|sequence| self.has_frame(&sender, sequence)) {
                 self.stats.duplicate_frames += 1;
                 continue;
