@@ -466,3 +466,7 @@ impl Routing {
 const fn weight(loss: u8) -> u16 {
     if loss > LOSS_IGNORED { loss as u16 } else { 0 }
 }
+
+#[cfg(test)]
+#[path = "routing_tests.rs"]
+mod tests;
