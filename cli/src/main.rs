@@ -7,6 +7,7 @@ mod connect;
 mod demo;
 mod failure;
 mod find;
+mod help;
 mod id;
 mod identity;
 mod keyring;
