@@ -3,9 +3,11 @@
 mod commands;
 mod config;
 mod inbox;
+mod name;
 mod status;
 
 pub use config::{ClientsConfig, ClientsStats};
+pub use name::ClientName;
 pub use status::ClientStatus;
 
 use super::{Datagram, Node, Repair, SendDatagramError};
@@ -16,9 +18,7 @@ use crate::wire::mdp::Protection;
 use crate::wire::overlay::Hops;
 use crate::{Addr, Instant, Port, Sid};
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::borrow::Borrow;
 use core::ops::Bound;
 use core::time::Duration;
 use inbox::Inbox;
@@ -73,33 +73,6 @@ pub struct Clients {
 
 /// More than one only at [`Port::DISCOVERY`].
 type Owners = SmallVec<[ClientName; 1]>;
-
-/// A client, by the name of its socket.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ClientName(Arc<[u8]>);
-
-impl ClientName {
-    /// Bytes in the longest name of a unix socket.
-    pub const MAX_LEN: usize = 108;
-
-    /// The socket with this name, whatever that means to its owner; `None` if it has no name, or one that is too long.
-    #[must_use]
-    pub fn new(name: &[u8]) -> Option<Self> {
-        (1..=Self::MAX_LEN).contains(&name.len()).then(|| Self(name.into()))
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Borrow<[u8]> for ClientName {
-    fn borrow(&self) -> &[u8] {
-        &self.0
-    }
-}
 
 #[derive(Debug)]
 struct Waiting {
