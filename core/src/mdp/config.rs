@@ -72,7 +72,7 @@ impl Default for NodeConfig {
             expiry: Duration::from_millis(2500),
             ack_delay: Duration::from_millis(4),
             frame_lifetime: Duration::from_millis(1000),
-            max_neighbours: 64,
+            max_neighbours: 128,
             max_subscribers: 512,
             relay: true,
             relay_queue: 512,

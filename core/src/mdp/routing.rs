@@ -23,8 +23,9 @@ const MAX_HOPS: u8 = 31;
 /// which some are lost (`spec/50` section 4).
 const SWEEP: Duration = Duration::from_secs(5);
 const MAX_AGE: u8 = 5;
-/// Ways are looked for at most once in this time on average, and 16 times in a row.
+/// Ways are looked for at most once in this time on average for each so many nodes, and so often in a row as fits in.
 const PAUSE: Duration = Duration::from_millis(4);
+const NODES_PER_PAUSE: usize = 64;
 const BORROWED: Duration = Duration::from_millis(64);
 /// Nodes that can be numbered.
 const MAX_ENTRIES: usize = 60_000;
@@ -287,7 +288,8 @@ impl Routing {
     }
 
     fn look_for_ways(&mut self, now: Instant) {
-        self.paid_until = self.paid_until.max(now) + PAUSE;
+        let cost = PAUSE * (1 + self.entries.len() / NODES_PER_PAUSE) as u32;
+        self.paid_until = self.paid_until.max(now) + cost;
         self.stale = false;
         for (place, way) in self.find_ways().into_iter().enumerate() {
             if let Some(Some(entry)) = self.entries.get_mut(place)
