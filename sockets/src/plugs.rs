@@ -151,3 +151,58 @@ impl Plugs {
         progress
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use msp_core::mdp::{Destination, Identity, NodeConfig};
+    use std::collections::VecDeque;
+
+    fn plugs(count: usize) -> Plugs {
+        let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let config = Config { udp: loopback, more_udp: vec![loopback; count - 1], ..Config::default() };
+        let now = Clock::start().now();
+        let mut node = Node::new(NodeConfig::default(), Identity::from_seed([1; 32]), [2; 32], now);
+        Plugs::bind(&config, now, &mut node).unwrap()
+    }
+
+    #[test]
+    fn each_packet_leaves_by_its_interface_in_order_and_comes_in_by_the_one_that_it_reached() {
+        let (mut here, mut there) = (plugs(3), plugs(2));
+        let from: Vec<SocketAddr> = here.local_addrs();
+        // Runs on one interface, and changes at every packet.
+        let sent: Vec<(u8, u8)> = (0..60).map(|n| (if n < 30 { n / 10 } else { n % 3 }, n)).collect();
+        let mut queue = VecDeque::from(sent.clone());
+        for _ in 0..100 {
+            here.transmit(Instant::ZERO, &mut |buffer| {
+                let (interface, number) = queue.pop_front()?;
+                buffer.clear();
+                buffer.extend([interface, number]);
+                let to = there.local_addrs()[usize::from(interface % 2)];
+                Some(Transmit::new(InterfaceId(interface), Destination::Unicast(to)))
+            });
+        }
+        let mut received = Vec::new();
+        there.receive(&mut |incoming| {
+            let Incoming::Packet { interface, from: source, bytes } = incoming else { return };
+            assert_eq!((source, interface.0), (from[usize::from(bytes[0])], bytes[0] % 2));
+            received.push((bytes[0], bytes[1]));
+        });
+        for interface in 0..3 {
+            let of =
+                |all: &[(u8, u8)]| all.iter().copied().filter(|it| it.0 == interface).collect::<Vec<_>>();
+            assert_eq!(of(&received), of(&sent));
+        }
+    }
+
+    #[test]
+    fn a_node_has_16_interfaces_at_most() {
+        assert_eq!(plugs(16).local_addrs().len(), 16);
+        let config = Config { more_udp: vec![Config::default().udp; 16], ..Config::default() };
+        let now = Clock::start().now();
+        let mut node = Node::new(NodeConfig::default(), Identity::from_seed([1; 32]), [2; 32], now);
+        let error = Plugs::bind(&config, now, &mut node).unwrap_err();
+        assert!(error.to_string().contains("at most"), "{error}");
+    }
+}
