@@ -119,6 +119,8 @@ pub(super) struct Routing {
     indices: BTreeMap<Sid, Index>,
     trees: BTreeMap<Index, Tree>,
     limit: usize,
+    /// While there is no place for all, how many nodes one neighbour can tell of.
+    share: Option<usize>,
     /// Something has changed since ways were looked for.
     stale: bool,
     /// Ways were looked for as often as is fair until then.
@@ -145,6 +147,7 @@ impl Routing {
             indices: BTreeMap::from([(own, Index::OWN)]),
             trees: BTreeMap::new(),
             limit: limit.clamp(1, MAX_ENTRIES),
+            share: None,
             stale: false,
             paid_until: now,
             sweep_at: now,
@@ -256,7 +259,7 @@ impl Routing {
     pub(super) fn update(&mut self, now: Instant) {
         if self.has_trees() && self.sweep_at <= now {
             self.sweep_at = now + SWEEP;
-            self.sweep();
+            self.sweep(now);
         }
         if self.stale && self.paid_until <= now + BORROWED {
             self.look_for_ways(now);
@@ -284,7 +287,7 @@ impl Routing {
     }
 
     fn has_trees(&self) -> bool {
-        self.trees.values().any(|tree| !tree.records.is_empty())
+        self.trees.values().any(|tree| !tree.records.is_empty() || tree.refused)
     }
 
     fn look_for_ways(&mut self, now: Instant) {
@@ -346,7 +349,7 @@ impl Routing {
     }
 
     /// Lets records age, and nodes go of which nobody tells any more.
-    fn sweep(&mut self) {
+    fn sweep(&mut self, now: Instant) {
         for tree in self.trees.values_mut() {
             for slot in &mut tree.records {
                 if let Some(record) = slot {
@@ -358,18 +361,31 @@ impl Routing {
             self.stale |= tree.changed;
         }
         self.share_out();
-        self.collect(false);
+        let needed = self.share.is_some();
+        if needed {
+            self.look_for_ways(now);
+        }
+        self.collect(needed);
     }
 
-    /// Where there was no place for all that neighbours tell of, each gets as much as the others. Nodes of which
-    /// several tell stay.
+    /// Where there was no place for all that neighbours tell of, each gets as much as the others, and what some do not
+    /// need is for the rest. Nodes of which several tell stay.
     fn share_out(&mut self) {
-        let refused =
-            self.trees.values_mut().fold(false, |any, tree| core::mem::take(&mut tree.refused) | any);
-        if !refused {
+        self.share = None;
+        if !self.trees.values().any(|tree| tree.refused) {
             return;
         }
-        let share = self.limit / self.trees.values().filter(|tree| tree.loss.is_some()).count().max(1);
+        let wants = self.trees.iter().map(|(root, tree)| (self.owned(*root), tree.refused));
+        let wants: Vec<(usize, bool)> = wants.collect();
+        self.trees.values_mut().for_each(|tree| tree.refused = false);
+        let places = (self.limit + 1).saturating_sub(self.owned(Index::OWN));
+        let mut share = places / wants.len();
+        for _ in &wants {
+            let content = wants.iter().filter(|(owned, refused)| !refused && *owned <= share);
+            let (count, taken) = content.fold((0, 0), |(count, taken), it| (count + 1, taken + it.0));
+            share = share.max(places.saturating_sub(taken) / (wants.len() - count).max(1));
+        }
+        self.share = Some(share);
         let mut evicted = vec![false; self.entries.len()];
         for root in self.trees.keys() {
             let owned =
@@ -443,12 +459,18 @@ impl Routing {
         self.add(sid, Index::OWN)
     }
 
+    /// How many nodes count as told by this neighbour; neighbours count as told by this node.
+    fn owned(&self, owner: Index) -> usize {
+        self.entries.iter().flatten().filter(|entry| entry.owner == owner).count()
+    }
+
     /// The number of a node that the neighbour `owner` tells of.
     fn enter(&mut self, owner: Index, sid: Sid) -> Option<Index> {
         if let Some(index) = self.indices.get(&sid) {
             return Some(*index);
         }
-        (self.indices.len() <= self.limit).then(|| self.add(sid, owner))
+        let has_share = self.share.is_none_or(|share| self.owned(owner) < share);
+        (has_share && self.indices.len() <= self.limit).then(|| self.add(sid, owner))
     }
 
     fn add(&mut self, sid: Sid, owner: Index) -> Index {
@@ -472,3 +494,7 @@ const fn weight(loss: u8) -> u16 {
 #[cfg(test)]
 #[path = "routing_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "routing_share_tests.rs"]
+mod share_tests;
