@@ -136,3 +136,40 @@ impl Paths {
         self.paths.get_mut(sid).map(|path| &mut **path)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_leaves_if_few_have_before() {
+        let (mut path, now) = (Path::new(), Instant::from_millis(1000));
+        let taken = |path: &mut Path, now| (0..99).take_while(|_| path.takes_copy(now, 1024)).count();
+        assert_eq!((taken(&mut path, now), taken(&mut path, now)), (4, 0));
+        // 8 kB/s, as nothing is known of what the way takes.
+        assert_eq!(taken(&mut path, now + Duration::from_millis(127)), 0);
+        assert_eq!(taken(&mut path, now + Duration::from_millis(128)), 1);
+        assert_eq!(taken(&mut path, now + Duration::from_secs(9)), 4);
+    }
+
+    #[test]
+    fn as_many_ways_are_remembered_as_may_be_and_those_with_streams() {
+        let mut paths = Paths::default();
+        let sid = |number: u8| Sid::new([number; 32]);
+        (0..3).for_each(|_| _ = paths.enter(sid(200)));
+        paths.leave(Instant::ZERO, &sid(200));
+        for number in 0..100 {
+            paths.enter(sid(number));
+            paths.leave(Instant::from_millis(number.into()), &sid(number));
+        }
+        paths.leave(Instant::from_millis(200), &sid(200));
+        paths.leave(Instant::from_millis(200), &sid(201));
+        let remembered = (0..=201).filter(|number| paths.get(&sid(*number)).is_some());
+        assert_eq!(
+            remembered.collect::<alloc::vec::Vec<_>>(),
+            (84..100).chain([200]).collect::<alloc::vec::Vec<_>>()
+        );
+        paths.leave(Instant::from_millis(300), &sid(200));
+        assert!(paths.get(&sid(84)).is_none() && paths.get(&sid(200)).is_some(), "the oldest has gone");
+    }
+}
