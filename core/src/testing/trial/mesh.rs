@@ -67,8 +67,8 @@ pub const HOP: Case = Case {
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is asked whether they do.
 const GLANCE: Duration = Duration::from_millis(100);
-/// The default number of neighbours is not much larger.
-const LARGEST_DOMAIN: usize = 50;
+/// The default number of neighbours is not much larger than this.
+const LARGEST_DOMAIN: usize = 100;
 
 type Section = fn(&MeshEffort) -> Table;
 
