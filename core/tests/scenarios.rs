@@ -208,6 +208,12 @@ fn two_starts_of_a_reference_listener_accept_one_stream() {
     Scenario::random(113_624).run(113_624);
 }
 
+/// It has a late copy of the first packets, and its former life has acknowledged what came after them.
+#[test]
+fn a_listener_that_lacks_what_its_former_life_has_acknowledged_gives_up() {
+    Scenario::random(331_423).run(331_423);
+}
+
 #[test]
 fn five_parties_on_one_channel() {
     let seed = seed(7);

@@ -79,6 +79,8 @@ pub(crate) struct Connection {
     /// The peer's first message, and whether the peer has stopped setting FIRST.
     first_message: FirstMessage,
     peer_has_heard: bool,
+    /// When something came last that was not behind the same gap.
+    gap_since: Instant,
     /// A message was consumed here, one of ours was acknowledged.
     consumed: bool,
     acknowledged: bool,
@@ -142,6 +144,7 @@ impl Connection {
             shutdown_carried_last_ack: false,
             first_message: FirstMessage::default(),
             peer_has_heard: false,
+            gap_since: now,
             consumed: false,
             acknowledged: false,
             stats: Stats::default(),
@@ -263,6 +266,9 @@ impl Connection {
             let insertion = self.on_data(now, seq, part, payload, shutdown);
             if matches!(insertion, Insertion::InOrder | Insertion::OutOfOrder) {
                 self.form.on_news(now, packet.time);
+            }
+            if self.leaves_out_what_was_before(now) {
+                return self.abort(now, CloseReason::PeerRestarted);
             }
         }
         if packet.probed {
@@ -548,6 +554,9 @@ impl Connection {
                 let delay = if self.form.is_tagged() { COPY_ACK_DELAY } else { ACK_DELAY };
                 self.acknowledgment.by(now + delay);
             }
+        }
+        if !had_hole || self.receive.ack() != ack || self.receive.is_readable() {
+            self.gap_since = now;
         }
         if self.receive.ack() != ack {
             self.on_consumed(now); // an empty message or the shutdown, consumed by themselves

@@ -403,3 +403,20 @@ fn an_end_that_lingers_stops_another_stream_and_answers_its_own() {
         assert!(sent(&mut a, 60_000).len() <= 4 && a.is_silent());
     }
 }
+
+/// The peer's first message was acknowledged before a restart here, so it does not come again, and all else waits for it.
+#[test]
+fn a_gap_that_is_never_filled_ends_the_stream() {
+    for (filled, closed) in [(false, Some(CloseReason::PeerRestarted)), (true, None)] {
+        let mut b = end(Role::Listener);
+        for n in 0..14 {
+            receive(&mut b, 1500 * n, b"\x04\xff\xff\x01\0b");
+            assert_eq!(b.closed(), None);
+            if filled && n == 12 {
+                receive(&mut b, 1500 * n, b"\x04\xff\xff\0\0a");
+            }
+        }
+        receive(&mut b, 21_000, b"\x04\xff\xff\x02\0c");
+        assert_eq!(b.closed(), closed);
+    }
+}

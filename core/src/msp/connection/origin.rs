@@ -1,8 +1,8 @@
 //! Which packets are of a connection, when nothing in them names it.
 
 use super::{Connection, Role};
-use crate::Seq;
 use crate::msp::form::{Content, Incoming};
+use crate::{Instant, Seq};
 use bytes::Bytes;
 
 /// Where a packet comes from.
@@ -36,6 +36,13 @@ impl Connection {
             None if packet.content == Content::Bare || self.send.base() == Seq(0) => Origin::Peer,
             _ => Origin::Doubtful,
         }
+    }
+
+    /// Whether the peer goes on behind a gap that it does not fill: it repeats all that was not acknowledged, so an end
+    /// that was here before a restart has acknowledged what is missing (`spec/10` A.7). Neither end would ever finish.
+    pub(super) fn leaves_out_what_was_before(&self, now: Instant) -> bool {
+        let waits = self.receive.has_hole() && !self.receive.is_readable();
+        !self.form.is_tagged() && waits && now - self.gap_since >= self.idle_timeout * 2
     }
 
     /// Whether the peer has opened a new stream, or has accepted a late copy of our first packet once more: its first
