@@ -100,6 +100,8 @@
 //!   does.
 //! - On the way to others, each hop sends what it lost again, in little more than its own round trip: where one in ten
 //!   packets is lost on each of eight hops, six in ten would be lost on the way, and each hop sends one in nine again.
+//!   A lone datagram is copied three times within that round trip where packets get lost, as nothing else would show so
+//!   soon that it was.
 //! - A stream on such a way waits before it takes a segment for lost: until two round trips after the time at which it
 //!   would elsewhere, and four times their variation, as a hop may have to send it twice or three times. What is late
 //!   for that is no sign of a queue, unless round trips are longer by more than twice their variation. It sends no copies

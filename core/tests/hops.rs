@@ -32,10 +32,16 @@ fn a_stream_over_four_hops_that_lose_10_percent_is_fast_and_repeats_almost_nothi
 }
 
 #[test]
-fn a_small_message_is_late_by_the_time_that_a_hop_needs_and_not_by_that_of_all() {
-    let mut trial = Trial::among(&Topology::line(4), 4, HOP, Kind::Ours, 2);
-    let times = trial.round_trips(100, [50, 250].map(Duration::from_millis));
-    let [usual, late] = [50, 95].map(|part| percentile(&times, part));
-    println!("{usual:?}, {late:?}");
-    assert!(usual <= Duration::from_millis(60) && late <= Duration::from_millis(200), "{usual:?}, {late:?}");
+fn small_messages_are_sooner_there_than_without_repair_on_hops() {
+    for (hops, most) in [(2, 30), (4, 60), (8, 120)] {
+        let [repaired, alone] = [true, false].map(|repair| {
+            let mut trial = Trial::among(&Topology::line(hops), hops, HOP, Kind::Ours, 2);
+            trial.network.stations.iter_mut().for_each(|it| it.set_hop_repair(repair));
+            let times = trial.round_trips(200, [50, 250].map(Duration::from_millis));
+            [50, 95].map(|part| percentile(&times, part))
+        });
+        println!("{hops} hops: {repaired:?}, without {alone:?}");
+        assert!(repaired <= alone && repaired[1] <= alone[1], "{hops} hops: {repaired:?}, without {alone:?}");
+        assert!(repaired[1] <= Duration::from_millis(most), "{hops} hops: {repaired:?}");
+    }
 }

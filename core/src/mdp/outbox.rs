@@ -5,6 +5,10 @@
 //! own was not. When nothing is heard for longer than round trips take, the first few are sent again, whose
 //! acknowledgment tells of the rest. That goes on for a second; what is older is left to the layers above.
 //!
+//! A lone frame has no packets behind it that would show its loss. Where packets get lost, the last few are copied while
+//! nothing can have come back yet, so that a loss takes a part of a round trip, on this hop. Other frames come first, and
+//! copies have little of the way.
+//!
 //! A receiver knows only the last frames by their numbers. One that has fallen behind them is sent under a
 //! new number, if it is known to be lost.
 
@@ -12,7 +16,7 @@ use super::Transport;
 use super::hop_repair::{HopRepair, ReferenceHop};
 use super::queue::Queue;
 use super::relay::Place;
-use crate::path::RoundTrip;
+use crate::path::{Loss, RoundTrip};
 use crate::wire::linkstate::Ack;
 use crate::wire::mdp::Protection;
 use crate::wire::overlay::Hops;
@@ -27,6 +31,8 @@ use core::time::Duration;
 const HISTORY: u64 = 48;
 /// Packets that can be on their way before their numbers on the wire, of 8 bits, become ambiguous.
 const MAX_BEHIND: u64 = 240;
+/// Packets of which one acknowledgment tells.
+const COVERED: u64 = 33;
 /// Frames that can wait for their acknowledgment; the oldest is given up for a new one.
 const MAX_IN_FLIGHT: usize = 512;
 /// Frames that are sent with each announcement to a neighbour that may not hear us: fewer than a receiver tells
@@ -46,6 +52,15 @@ const MIN_VARIATION: Duration = Duration::from_millis(20);
 const MAX_BACKOFF: u8 = 5;
 /// A frame is sent again this often at most, whatever acknowledgments say: anyone can forge them.
 const MAX_ATTEMPTS: u8 = 32;
+
+/// Copies of a frame before something can have come back, spread over a round trip, and the least time between them.
+const MAX_COPIES: u8 = 3;
+const MIN_SPACING: Duration = Duration::from_millis(1);
+/// Of a million packets, so many are lost where copies are worth it.
+const NOTICEABLE: u32 = 5000;
+/// They have 8000 bytes a second, and so much of that at once.
+const COPIED_BYTE: Duration = Duration::from_micros(125);
+const BURST: Duration = Duration::from_millis(500);
 
 /// A frame as it will be sent, sealed.
 #[derive(Debug)]
@@ -106,12 +121,34 @@ struct InFlight {
     number: u64,
     /// The packet in which it was sent last, if that had a number.
     packet: Option<PacketNumber>,
+    /// Bit `k`: it was also in the packet `k + 1` before that one.
+    earlier: u32,
+    first_sent: Instant,
     sent: Instant,
+    /// How often it was sent again, as a copy of what is on its way or not.
+    copies: u8,
     attempts: u8,
     /// The packet in which it was sent last did not arrive.
     lost: bool,
-    /// An earlier one may have.
+    /// In an earlier one it may have.
     doubtful: bool,
+}
+
+impl InFlight {
+    /// Whether it is worth another copy. News of routes and broadcasts are in no such hurry.
+    fn takes_copy(&self) -> bool {
+        self.frame.protection == Protection::Encrypted && !self.lost && self.copies < MAX_COPIES
+    }
+
+    /// It is sent again, in that packet.
+    fn move_to(&mut self, packet: Option<PacketNumber>) {
+        let distance = match (self.packet, packet) {
+            (Some(last), Some(next)) if last.transport == next.transport => next.number - last.number,
+            _ => COVERED,
+        };
+        self.earlier = ((u64::from(self.earlier) << 1 | 1) << distance.min(COVERED) >> 1) as u32;
+        self.packet = packet;
+    }
 }
 
 /// A frame that can be sent now.
@@ -133,6 +170,9 @@ pub(super) struct Outbox {
     /// How many frames may be sent for the first time; `None`: any number, as the neighbour hears us.
     budget: Option<usize>,
     round_trip: RoundTrip,
+    loss: Loss,
+    /// The next copy does not leave before this.
+    copy_at: Instant,
     /// The number of the node's next frame, as far as known.
     next_frame: u64,
     /// Only to measure against: everything is done as the reference daemon does.
@@ -147,6 +187,8 @@ impl Outbox {
             quiet_until: None,
             budget: Some(MAX_UNCONFIRMED),
             round_trip: RoundTrip::new(),
+            loss: Loss::NONE,
+            copy_at: Instant::ZERO,
             next_frame: 0,
             reference: repair.reference(),
         }
@@ -253,18 +295,42 @@ impl Outbox {
                     return;
                 }
                 let doubtful = frame.number.is_some();
-                let entry = InFlight { frame, number, packet, sent: now, attempts: 0, lost: false, doubtful };
-                self.in_flight.push_back(entry);
+                self.in_flight.push_back(InFlight {
+                    frame,
+                    number,
+                    packet,
+                    earlier: 0,
+                    first_sent: now,
+                    sent: now,
+                    copies: 0,
+                    attempts: 0,
+                    lost: false,
+                    doubtful,
+                });
                 0
             }
             Slot::InFlight(index) => {
+                let spacing = self.spacing();
                 let Some(entry) = self.in_flight.get_mut(index) else { return };
+                if spacing.is_some() && entry.takes_copy() {
+                    entry.copies += 1;
+                    self.copy_at =
+                        self.copy_at.max(now - BURST) + COPIED_BYTE * entry.frame.payload.len() as u32;
+                } else {
+                    entry.attempts = entry.attempts.saturating_add(1);
+                }
                 entry.doubtful |= !entry.lost;
-                (entry.number, entry.packet, entry.sent, entry.lost) = (number, packet, now, false);
-                entry.attempts = entry.attempts.saturating_add(1);
+                entry.move_to(packet);
+                if self.reference.is_some() {
+                    entry.earlier = 0; // it knows the last one only
+                }
+                (entry.number, entry.sent, entry.lost) = (number, now, false);
                 entry.attempts
             }
         };
+        if self.in_flight.len() <= MAX_PROBES {
+            return self.survey();
+        }
         let again = now + self.resend_delay(attempts);
         self.quiet_until = Some(self.quiet_until.map_or(again, |at| at.min(again)));
     }
@@ -278,22 +344,35 @@ impl Outbox {
         }
         let patience = self.round_trip.smoothed().map(|smoothed| smoothed + smoothed / 4);
         let (mut total, mut count) = (Duration::ZERO, 0);
+        // Bit `k`: the packet `k` before the newest.
+        let arrived = u64::from(ack.mask) << 1 | 1;
+        let loss = &mut self.loss;
         self.in_flight.retain_mut(|entry| {
-            let packet = entry.packet.filter(|packet| packet.transport == last.transport);
-            let Some(age) = packet.and_then(|packet| newest.checked_sub(packet.number)) else { return true };
-            let received = match age {
-                0 => true,
-                1..=32 => ack.mask >> (age - 1) & 1 != 0,
-                _ => return true,
-            };
-            if received {
-                total += now - entry.sent;
-                count += 1;
-                self.reference.iter_mut().for_each(|it| it.sample(now - entry.sent));
+            let Some(packet) = entry.packet.filter(|it| it.transport == last.transport) else { return true };
+            let (age, ahead) = (newest.saturating_sub(packet.number), packet.number.saturating_sub(newest));
+            if age.max(ahead) >= COVERED {
+                return true;
             }
-            entry.lost |=
-                !received && (age >= REORDERING || patience.is_some_and(|it| now - entry.sent >= it));
-            !received
+            let [all, latest] = [u64::from(entry.earlier) << 1 | 1, 1].map(|it| it << age >> ahead);
+            let came = all & arrived;
+            if came != 0 {
+                let first_came = came > all / 2;
+                loss.note(!first_came);
+                let brought = if came & latest != 0 { Some(entry.sent) } else { None };
+                if let Some(at) = brought.or((first_came && entry.attempts == 0).then_some(entry.first_sent))
+                {
+                    (total, count) = (total + (now - at), count + 1);
+                    self.reference.iter_mut().for_each(|it| it.sample(now - at));
+                }
+                return false;
+            }
+            let overtaken = age >= REORDERING;
+            entry.lost |= overtaken || (age > 0 && patience.is_some_and(|it| now - entry.sent >= it));
+            let told = (all & ((1 << COVERED) - 1)).count_ones();
+            if overtaken && told == 1 + u32::from(entry.attempts) + u32::from(entry.copies) {
+                entry.doubtful = entry.frame.number.is_some();
+            }
+            true
         });
         if count > 0 {
             self.round_trip.sample(now, total / count);
@@ -333,12 +412,22 @@ impl Outbox {
             _ if index < MAX_PROBES => self.resend_delay(entry.attempts),
             _ => return None,
         };
-        Some(entry.sent + delay)
+        let copy = self.spacing().filter(|_| entry.takes_copy());
+        let copy = copy.map(|spacing| self.copy_at.max(entry.sent + spacing));
+        Some(copy.into_iter().fold(entry.sent + delay, Instant::min))
     }
 
     /// The neighbour knows a frame of this number, if it came.
     const fn is_recent(&self, number: u64) -> bool {
         number + HISTORY > self.next_frame
+    }
+
+    /// The time from one copy to the next; `None`: more is on its way, or nothing gets lost.
+    fn spacing(&self) -> Option<Duration> {
+        let is_thin = self.unsent.front().is_none() && self.in_flight.len() <= MAX_PROBES;
+        let loses = self.loss.share() > Some(NOTICEABLE);
+        let minimum = self.round_trip.minimum().filter(|_| is_thin && loses)?;
+        Some((minimum / u32::from(MAX_COPIES + 1)).max(MIN_SPACING))
     }
 
     fn resend_delay(&self, attempts: u8) -> Duration {

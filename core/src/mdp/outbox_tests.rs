@@ -193,15 +193,105 @@ fn the_delay_leaves_room_for_round_trips_that_vary() {
 
 #[test]
 fn a_frame_of_which_two_copies_are_about_is_not_sent_under_a_new_number() {
-    for (in_time, again) in [(false, None), (true, Some(Slot::InFlight(0)))] {
+    // One acknowledgment tells of the packets 300 and 305, but not of 300 and 340.
+    for (in_time, second, again) in
+        [(false, 340, None), (false, 305, Some(Slot::InFlight(0))), (true, 340, Some(Slot::InFlight(0)))]
+    {
         let mut outbox = sent(300, 1);
         if in_time {
             outbox.acknowledge(at(10), packet(304), Ack { sequence: 304_u64 as u8, mask: 0b111 });
         }
-        assert_eq!(resend(&mut outbox, at(400), 305), [0], "it is lost, or was not acknowledged");
-        outbox.acknowledge(at(410), packet(309), Ack { sequence: 309_u64 as u8, mask: 0b111 });
+        assert_eq!(resend(&mut outbox, at(400), second), [0], "it is lost, or was not acknowledged");
+        outbox.acknowledge(at(410), packet(second + 4), Ack { sequence: second as u8 + 4, mask: 0b111 });
         outbox.expire(at(410), Duration::from_secs(10), HISTORY + 1);
         assert_eq!(outbox.next(at(5000)), again, "the copy is lost");
+    }
+}
+
+/// An outbox on a way of 40 ms that has just lost a packet, with as many frames sent at 1000 ms, in packets from 500 on.
+fn sent_over_a_bad_way(count: u64) -> Outbox {
+    let mut outbox = sent(300, 3);
+    outbox.acknowledge(at(40), packet(302), Ack { sequence: 302_u64 as u8, mask: 0b01 });
+    assert_eq!(resend(&mut outbox, at(200), 303), [0]);
+    outbox.acknowledge(at(240), packet(303), Ack { sequence: 303_u64 as u8, mask: 0b011 });
+    assert_eq!(outbox.in_flight.len(), 0);
+    (0..count).for_each(|_| outbox.push(Frame { protection: Protection::Encrypted, ..frame(1000) }));
+    (0..count).for_each(|it| outbox.sent(at(1000), Slot::Unsent, 3 + it, Some(packet(500 + it))));
+    outbox
+}
+
+/// When frames are sent again before 1200 ms, in packets from `number` on.
+fn times(outbox: &mut Outbox, number: u64) -> Vec<(Instant, Vec<u64>)> {
+    let mut packets = (number..).step_by(10);
+    let next = || {
+        let deadline = outbox.deadline().filter(|it| *it < at(1200))?;
+        Some((deadline, resend(outbox, deadline, packets.next()?)))
+    };
+    iter::from_fn(next).take(100).collect()
+}
+
+#[test]
+fn a_lone_frame_is_copied_three_times_in_a_round_trip_where_packets_get_lost() {
+    let copies = [1010, 1020, 1030].map(at);
+    let seen = times(&mut sent_over_a_bad_way(1), 501);
+    assert_eq!(seen[..3], copies.map(|at| (at, Vec::from([3]))));
+    assert!(seen[3..].iter().all(|(time, _)| *time >= at(1090)), "{seen:?}");
+    let of_two = times(&mut sent_over_a_bad_way(2), 502);
+    assert_eq!(of_two[..3], copies.map(|at| (at, Vec::from([3, 4]))));
+}
+
+#[test]
+fn nothing_is_copied_on_a_good_way_nor_of_many_frames_nor_before_others() {
+    let is_copied = |outbox: &mut Outbox| outbox.deadline() < Some(at(1050));
+    assert!(is_copied(&mut sent_over_a_bad_way(4)) && !is_copied(&mut sent_over_a_bad_way(5)));
+    let mut outbox = sent_over_a_bad_way(1);
+    outbox.in_flight[0].frame.protection = Protection::Clear;
+    outbox.survey();
+    assert!(!is_copied(&mut outbox), "news of routes");
+    let mut outbox = sent_over_a_bad_way(1);
+    outbox.loss = Loss::NONE;
+    outbox.survey();
+    assert!(!is_copied(&mut outbox));
+    let mut outbox = sent_over_a_bad_way(1);
+    outbox.push(frame(1010));
+    assert_eq!(outbox.next(at(1010)), Some(Slot::Unsent));
+}
+
+#[test]
+fn what_has_arrived_is_copied_no_more_whichever_copy_it_was() {
+    for came in [500, 510, 520] {
+        let mut outbox = sent_over_a_bad_way(1);
+        for number in [510, 520] {
+            let at = outbox.deadline().unwrap();
+            assert_eq!(resend(&mut outbox, at, number), [3]);
+        }
+        outbox.acknowledge(at(1022), packet(520), Ack { sequence: came as u8, mask: 0 });
+        assert_eq!((outbox.in_flight.len(), outbox.deadline()), (0, None), "{came}");
+    }
+}
+
+#[test]
+fn copies_have_8000_bytes_a_second() {
+    for (length, copies) in [(100, 750), (1000, 84)] {
+        let mut outbox = sent_over_a_bad_way(0);
+        let (mut count, mut number) = (0, 500);
+        for millis in (1000..11_000).step_by(40) {
+            outbox.loss.note(true);
+            let (protection, payload) = (Protection::Encrypted, [0].repeat(length));
+            outbox.push(Frame { protection, payload, ..frame(millis) });
+            outbox.sent(at(millis), Slot::Unsent, number, Some(packet(number)));
+            while let Some(time) = outbox.deadline().filter(|it| *it < at(millis + 40)) {
+                number += 1;
+                count += resend(&mut outbox, time, number).len();
+            }
+            outbox.acknowledge(
+                at(millis + 40),
+                packet(number),
+                Ack { sequence: number as u8, mask: u32::MAX },
+            );
+            number += 1;
+        }
+        assert_eq!(count, copies, "of {length} bytes in 10 s");
     }
 }
 
