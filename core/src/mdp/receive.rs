@@ -40,6 +40,8 @@ enum Course {
     Flood([u8; 8], Hops),
     /// It is for somebody, but nobody here knows for whom.
     Unknown,
+    /// It came before, or is for another one and not passed on here.
+    Nothing,
 }
 
 impl Node {
@@ -179,6 +181,8 @@ impl Node {
         let mut context = Context::new(sender);
         let mut damaged = false;
         let mut soon = false;
+        // What goes to a node that had our address before is not of those packets that are numbered for us.
+        let mut is_ours = arrival.transport == Transport::Broadcast || packet.frames().next().is_none();
         for frame in packet.frames() {
             let Ok(frame) = frame else {
                 self.stats.malformed += 1;
@@ -189,10 +193,13 @@ impl Node {
                 None => Some(sender),
                 Some(address) => self.resolve(&mut context, address, true),
             };
-            let course = self.course(&mut context, frame.route);
-            // A broadcast that has come on another way is wanted here no more, and so is no repetition of it.
-            soon |= frame.ack_soon && (course.is_some() || matches!(frame.route, Route::Flood { .. }));
-            let Some(course) = course else { continue };
+            let Some(course) = self.course(&mut context, frame.route) else { continue };
+            is_ours = true;
+            // What is wanted here no more, as a broadcast that has come on another way, is not to come again, either.
+            soon |= frame.ack_soon;
+            if matches!(course, Course::Nothing) {
+                continue;
+            }
             if frame.sequence.is_some_and(|sequence| self.has_frame(&sender, sequence)) {
                 self.stats.duplicate_frames += 1;
                 continue;
@@ -209,7 +216,7 @@ impl Node {
                         self.pass_flood_on(sender, source, (id, hops), &frame);
                         self.handle_frame(sender, arrival, source, &frame)
                     }
-                    Course::Unknown => Outcome::Unusable,
+                    Course::Unknown | Course::Nothing => Outcome::Unusable,
                 },
                 None => Outcome::Unusable,
             };
@@ -228,16 +235,20 @@ impl Node {
                 (Outcome::Done, ..) => {}
             }
         }
-        if !damaged && let Some(neighbour) = self.neighbours.get_mut(&sender) {
+        if is_ours
+            && !damaged
+            && let Some(neighbour) = self.neighbours.get_mut(&sender)
+        {
             neighbour.accept(self.now, arrival, soon.then_some(self.config.ack_delay));
         }
     }
 
-    /// What is to be done with a frame; `None`: nothing.
+    /// What is to be done with a frame; `None`: another neighbour is to take it.
     fn course(&mut self, context: &mut Context, route: Route<'_>) -> Option<Course> {
         match route {
             Route::Neighbours => Some(Course::Deliver),
-            Route::Flood { id, hops } => (!self.floods.has(&id)).then_some(Course::Flood(id, hops)),
+            Route::Flood { id, .. } if self.floods.has(&id) => Some(Course::Nothing),
+            Route::Flood { id, hops } => Some(Course::Flood(id, hops)),
             Route::Neighbour { destination } => {
                 let destination = self.resolve(context, destination, false);
                 (destination == Some(self.sid())).then_some(Course::Deliver)
@@ -248,8 +259,11 @@ impl Node {
                 if destination == Some(self.sid()) {
                     return Some(Course::Deliver);
                 }
-                if next_hop != Some(self.sid()) || !self.config.relay {
+                if next_hop != Some(self.sid()) {
                     return None;
+                }
+                if !self.config.relay {
+                    return Some(Course::Nothing);
                 }
                 if let (None, Address::Prefix(prefix)) = (destination, written) {
                     self.note_question(prefix);
