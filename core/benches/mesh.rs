@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! cargo bench -p msp-core --bench mesh -- line cut
+//! cargo bench -p msp-core --bench mesh -- idle --nodes 500   other sizes than those that are kept: takes minutes
 //! cargo bench -p msp-core --bench mesh -- --check        compare with benches/mesh.txt
 //! cargo bench -p msp-core --bench mesh -- --bless        write that file
 //! ```
@@ -26,17 +27,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: impl Iterator<Item = String>) -> Result<(), String> {
+fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), String> {
     let (mut names, mut check, mut bless) = (Vec::new(), false, false);
-    for argument in arguments {
+    let mut effort = MeshEffort::full();
+    while let Some(argument) = arguments.next() {
         match argument.as_str() {
+            "--nodes" => {
+                let list = arguments.next().ok_or("--nodes needs numbers, such as 100,500")?;
+                let numbers: Result<_, _> = list.split(',').map(str::parse).collect();
+                effort.sizes = numbers.map_err(|error| format!("--nodes {list}: {error}"))?;
+            }
             "--check" => check = true,
             "--bless" => bless = true,
             name if trial::is_mesh_name(name) => names.push(name.to_owned()),
             name => return Err(format!("nothing is called {name:?}")),
         }
     }
-    let report = trial::mesh_report(&MeshEffort::full(), &|name| names.iter().any(|it| it == name));
+    let report = trial::mesh_report(&effort, &|name| names.iter().any(|it| it == name));
     if bless {
         return fs::write(FIGURES, report).map_err(|error| format!("{FIGURES}: {error}"));
     }
