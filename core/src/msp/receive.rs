@@ -11,6 +11,10 @@ use smallvec::SmallVec;
 const GUARANTEED: usize = 8;
 /// The window of a new stream.
 const FIRST_WINDOW: usize = 256;
+/// A user who has taken a few messages, as they came, gets this one soon: the sender on a long and fast path needs it in
+/// the second round trip.
+const WIDE_WINDOW: usize = 1024;
+const FEW: usize = 16;
 /// What a message takes beyond its bytes: its segment, and what an allocator adds.
 pub(super) const MESSAGE_OVERHEAD: usize = 64;
 /// The longest packet that is taken; the node brings none that long.
@@ -241,7 +245,8 @@ impl ReceiveBuffer {
         let message = self.pop_segment()?;
         self.skip_empty();
         self.consumed += 1;
-        if self.in_order == 0 && self.consumed >= self.window / 8 {
+        let enough = if self.window < WIDE_WINDOW { FEW } else { self.window / 8 };
+        if self.in_order == 0 && self.consumed >= enough {
             self.grow(); // the user is waiting for more
         }
         Some(message)
@@ -249,7 +254,7 @@ impl ReceiveBuffer {
 
     fn grow(&mut self) {
         self.consumed = 0;
-        self.window = (self.window * 2).min(self.max_window);
+        self.window = (self.window * 2).max(WIDE_WINDOW).min(self.max_window);
     }
 
     /// Forgets what is out of order: the missing segments will not come any more.
