@@ -49,6 +49,8 @@ struct Waiting {
     reader: Option<Waker>,
     writer: Option<Waker>,
     connected: bool,
+    /// The end of the peer's direction has come.
+    peer_finished: bool,
     ended: Option<CloseReason>,
     /// No handle is left.
     orphan: bool,
@@ -202,6 +204,10 @@ impl State {
                 return Poll::Ready(Ok(None));
             }
         }
+        // However the stream has ended, all that came in order was handed out before.
+        if self.ended(id).is_some() && self.streams.get(&id).is_some_and(|it| it.peer_finished) {
+            return Poll::Ready(Ok(None));
+        }
         self.check(id)?;
         if self.ended(id).is_some() {
             return Poll::Ready(Ok(None));
@@ -340,8 +346,14 @@ impl State {
                         self.wakes.extend(waiting.writer.take());
                     }
                 }
-                Event::Readable { stream } | Event::PeerFinished { stream } => {
+                Event::Readable { stream } => {
                     self.wakes.extend(self.streams.get_mut(&stream).and_then(|it| it.reader.take()));
+                }
+                Event::PeerFinished { stream } => {
+                    if let Some(waiting) = self.streams.get_mut(&stream) {
+                        waiting.peer_finished = true;
+                        self.wakes.extend(waiting.reader.take());
+                    }
                 }
                 Event::Writable { stream } => {
                     self.wakes.extend(self.streams.get_mut(&stream).and_then(|it| it.writer.take()));

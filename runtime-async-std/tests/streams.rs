@@ -88,6 +88,20 @@ fn a_closed_stream_can_be_dropped_and_is_still_delivered() {
 }
 
 #[test]
+fn what_came_with_its_end_has_no_error_at_its_end() {
+    block_on(async {
+        let Pair { mut client, mut server, nodes: _nodes } = stream().await;
+        client.write_all(b"all there is").await.unwrap();
+        client.close().await.unwrap();
+        drop(client);
+        server.read_exact(&mut [0; 12]).await.unwrap();
+        while server.send("answer").await.is_ok() {}
+        // Its user has gone, and the stream with it: not before its end had come.
+        assert_eq!(server.recv().await, Ok(None));
+    });
+}
+
+#[test]
 fn a_dropped_stream_is_aborted_and_the_peer_told() {
     block_on(async {
         let Pair { mut client, mut server, nodes: _nodes } = stream().await;
