@@ -41,7 +41,7 @@ pub fn bind(identity: Identity, config: &Config) -> Result<(Host, Socket), BindE
 ///
 /// # Errors
 ///
-/// [`ErrorKind::AddrInUse`] if another program listens on this port through this daemon; otherwise what the
+/// [`AddrInUse`](io::ErrorKind::AddrInUse) if another program listens on this port through this daemon; otherwise what the
 /// system lacks.
 pub fn attach(instance: &Instance, port: Option<Port>, streams: msp::Config) -> io::Result<(Host, Socket)> {
     let socket = DaemonSocket::bind(instance, port)?;
