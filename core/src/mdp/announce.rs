@@ -225,7 +225,8 @@ impl Node {
             return None;
         }
         for _ in 0..if ticks { MESSAGES_PER_TICK } else { 1 } {
-            let mut message = linkstate::empty_message();
+            let mut message = Vec::new();
+            linkstate::begin(&mut message);
             let Some(news) = self.routing.announce(now, horizon, &mut message) else { break };
             self.tell_neighbours(&message, news);
         }

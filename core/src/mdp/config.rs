@@ -43,7 +43,7 @@ pub struct NodeConfig {
     pub ack_delay: Duration,
     /// A frame that could not be delivered for so long is given up, at least 10 ms; 1000 ms by default.
     pub frame_lifetime: Duration,
-    /// Neighbours that are remembered, at most 5,000; 64 by default.
+    /// Neighbours that are remembered, at most 5,000; 128 by default.
     pub max_neighbours: usize,
     /// Nodes further away that are remembered, at most 60,000; 512 by default.
     pub max_subscribers: usize,

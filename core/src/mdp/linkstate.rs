@@ -22,11 +22,11 @@ pub(super) struct Use {
     pub(super) beyond: Option<Sid>,
 }
 
-/// A message without records.
-pub(super) fn empty_message() -> Vec<u8> {
-    let (mut message, port) = (Vec::new(), Port::LINK_STATE);
-    mdp::Repr { destination: port, source: port, payload: &[] }.emit(&mut message);
-    message
+/// Makes this a message without records.
+pub(super) fn begin(message: &mut Vec<u8>) {
+    message.clear();
+    let port = Port::LINK_STATE;
+    mdp::Repr { destination: port, source: port, payload: &[] }.emit(message);
 }
 
 /// Writes the records of an announcement to the neighbour `to`, with its address as in `written`.
@@ -83,7 +83,8 @@ impl Node {
             match messages.last_mut().filter(|it| it.len() + records.len() <= MAX_MESSAGE) {
                 Some(message) => message.extend_from_slice(&records),
                 None => {
-                    let mut message = empty_message();
+                    let mut message = Vec::new();
+                    begin(&mut message);
                     message.extend_from_slice(&records);
                     messages.push(message);
                 }

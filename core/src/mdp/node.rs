@@ -189,6 +189,8 @@ pub struct Node {
     pub(super) places: Places,
     /// Space for a payload that is being opened.
     pub(super) plaintext: Vec<u8>,
+    /// Space for a message that is being written.
+    pub(super) message: Vec<u8>,
     /// The prefixes in the packet being read that mean nothing.
     pub(super) question: Vec<u8>,
     pub(super) stats: NodeStats,
@@ -228,6 +230,7 @@ impl Node {
             curious_until: now,
             floods: Floods::default(),
             plaintext: Vec::new(),
+            message: Vec::new(),
             question: Vec::new(),
             stats: NodeStats::default(),
         }

@@ -105,7 +105,7 @@ impl Node {
         if let Some(announcement) = announcement
             && let Some(report) = neighbour.announce(now, &self.config, announcement)
         {
-            let mut message = linkstate::empty_message();
+            linkstate::begin(&mut self.message);
             let way = self.routing.way(&sid).filter(|way| way.hops > 1);
             let detour = way.map(|way| way.last.transmitter);
             let beyond = self.routing.beyond(&sid).filter(|_| up).map(|(beyond, _)| beyond);
@@ -113,9 +113,9 @@ impl Node {
             let overheard = !self.config.relay && (!up || transport == Transport::Broadcast);
             let tells = announcement == Announcement::Whole && !overheard;
             let uses = tells.then_some(linkstate::Use { detour, beyond });
-            linkstate::emit(writer.written(), &report, uses.as_ref(), &mut message);
+            linkstate::emit(writer.written(), &report, uses.as_ref(), &mut self.message);
             // Before the neighbour hears us it cannot be told that this is for it, only everyone.
-            writer.control(!up, None, &message);
+            writer.control(!up, None, &self.message);
         }
         if !neighbour.explain.is_empty() && writer.control(false, Some(PLEASE_EXPLAIN), &neighbour.explain) {
             neighbour.explain.clear();
