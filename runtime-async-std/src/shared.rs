@@ -204,14 +204,12 @@ impl State {
                 return Poll::Ready(Ok(None));
             }
         }
-        // However the stream has ended, all that came in order was handed out before.
-        if self.ended(id).is_some() && self.streams.get(&id).is_some_and(|it| it.peer_finished) {
-            return Poll::Ready(Ok(None));
+        if self.ended(id).is_some() {
+            // All that came in order was handed out before.
+            let whole = self.streams.get(&id).is_some_and(|it| it.peer_finished);
+            return Poll::Ready(if whole { Ok(None) } else { self.check(id).map(|()| None) });
         }
         self.check(id)?;
-        if self.ended(id).is_some() {
-            return Poll::Ready(Ok(None));
-        }
         if let Some(waiting) = self.streams.get_mut(&id) {
             wait(&mut waiting.reader, cx);
         }

@@ -93,7 +93,7 @@ impl Routing {
             entry.telling.hasten(at);
             (entry.telling.whole, entry.telling.again) = (true, REPEATS);
         }
-        self.tell_at = Some(self.tell_at.map_or(at, |due| due.min(at)));
+        self.tell_by(at);
     }
 
     /// Tells of this node again, and of those that are reached over it: somebody does not know whom our records mean.
@@ -108,7 +108,7 @@ impl Routing {
                 entry.telling.hasten(at);
             }
         }
-        self.tell_at = Some(self.tell_at.map_or(at, |due| due.min(at)));
+        self.tell_by(at);
     }
 
     /// The way to a node is not the `old` one any more.
@@ -130,7 +130,7 @@ impl Routing {
             // Nobody waits to hear that a link has become a little better.
             let at = now + TRIFLE;
             telling.hasten(at);
-            self.tell_at = Some(self.tell_at.map_or(at, |due| due.min(at)));
+            self.tell_by(at);
             return;
         }
         telling.whole |= old.is_none();
@@ -140,6 +140,10 @@ impl Routing {
         let restless = telling.told.filter(|_| telling.changes > RESTLESS).map(|told| told + pause);
         let at = restless.unwrap_or(now).max(now + PROMPT);
         telling.due = Some(at);
+        self.tell_by(at);
+    }
+
+    fn tell_by(&mut self, at: Instant) {
         self.tell_at = Some(self.tell_at.map_or(at, |due| due.min(at)));
     }
 

@@ -41,11 +41,6 @@ pub(super) struct ReferenceHop {
 }
 
 impl HopRepair {
-    /// Whether anybody does.
-    pub(super) fn is_wanted(self) -> bool {
-        !cfg!(feature = "testing") || self != Self::None
-    }
-
     #[cfg(feature = "testing")]
     pub(super) fn reference(self) -> Option<ReferenceHop> {
         (self == Self::Reference).then_some(ReferenceHop { resend_delay: INITIAL_RESEND_DELAY })

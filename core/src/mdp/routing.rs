@@ -18,7 +18,7 @@ use core::time::Duration;
 /// Losses up to this do not count against a way.
 const LOSS_IGNORED: u8 = 2;
 /// No frame lasts for more hops.
-const MAX_HOPS: u8 = 31;
+pub(super) const MAX_HOPS: u8 = 31;
 /// All records age in this rhythm, and are forgotten at that age. Neighbours repeat theirs every 5 s, by broadcast, of
 /// which some are lost (`spec/50` section 4).
 const SWEEP: Duration = Duration::from_secs(5);

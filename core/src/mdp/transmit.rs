@@ -3,6 +3,7 @@
 
 use super::config::MAX_PACKET;
 use super::explain::whole_header;
+use super::hop_repair::HopRepair;
 use super::neighbour::Neighbour;
 use super::node::{Destination, Interface, Loose, Node, Transmit};
 use super::outbox::{Frame, PacketNumber, Slot};
@@ -65,7 +66,7 @@ impl Node {
         let next_frame = frame_counter.next;
         let mut ready = |(sid, neighbour): (&Sid, &mut Box<Neighbour>)| {
             stats.datagrams_expired += neighbour.outbox.expire(now, config.frame_lifetime, next_frame);
-            if !config.hop_repair.is_wanted() {
+            if config.hop_repair == HopRepair::None {
                 neighbour.outbox.forget_sent();
             }
             neighbour.is_ready(now).then_some(*sid)

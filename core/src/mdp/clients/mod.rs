@@ -10,6 +10,7 @@ pub use config::{ClientsConfig, ClientsStats};
 pub use name::ClientName;
 pub use status::ClientStatus;
 
+use super::routing::MAX_HOPS;
 use super::{Datagram, Node, Repair, SendDatagramError};
 use crate::wire::client::{
     ANY, BIND, CLOSE, Header, Payload, Qos, REPAIRS, Reply, ReplyKind, Ttl, protection,
@@ -29,8 +30,6 @@ const FIRST_PORT: u32 = 256;
 const FREE_PORTS: u32 = 32_768;
 /// Answers that may wait for a client beside datagrams: the whole table of routes, and some.
 const MAX_ANSWERS: usize = 1024;
-/// Hops that a datagram can take.
-const MAX_TTL: u8 = 31;
 /// Destinations that are known to be slow.
 const MAX_SLOW: usize = 16;
 /// Nothing waits for a slow destination for so long.
@@ -489,6 +488,6 @@ impl Clients {
 /// How far a client wants a datagram to go, and in which class (`spec/30` section 3).
 fn hops(qos: Qos, ttl: Ttl) -> Hops {
     let class = if qos == Qos::Default { Qos::Ordinary } else { qos } as u8;
-    let ttl = if ttl == Ttl::DEFAULT { MAX_TTL } else { ttl.get() };
+    let ttl = if ttl == Ttl::DEFAULT { MAX_HOPS } else { ttl.get() };
     Hops((class & 3) << 5 | ttl)
 }
