@@ -10,8 +10,6 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Interfaces that a node can have.
-const MAX_INTERFACES: usize = 16;
 /// How often the next packet may be for another interface before the other work of a turn gets its share.
 const CHANGES_PER_TURN: usize = 16;
 
@@ -40,8 +38,9 @@ impl Plugs {
             address,
             source: io::Error::new(ErrorKind::InvalidInput, text),
         };
-        if config.more_udp.len() >= MAX_INTERFACES {
-            return Err(refuse(config.udp, format!("a node has {MAX_INTERFACES} interfaces at most")));
+        if config.more_udp.len() >= Node::MAX_INTERFACES {
+            let text = format!("a node has {} interfaces at most", Node::MAX_INTERFACES);
+            return Err(refuse(config.udp, text));
         }
         let devices = if_addrs::get_if_addrs().unwrap_or_default();
         let (mut sockets, mut ears) = (Vec::new(), Vec::new());

@@ -197,6 +197,9 @@ pub struct Node {
 }
 
 impl Node {
+    /// Interfaces that a packet can name (`spec/30` section 2).
+    pub const MAX_INTERFACES: usize = 16;
+
     /// A node that is `identity`. `seed` is 32 bytes that nobody can guess, and others at each start.
     #[must_use]
     pub fn new(config: NodeConfig, identity: Identity, seed: [u8; 32], now: Instant) -> Self {
@@ -242,9 +245,9 @@ impl Node {
         self.identity.sid()
     }
 
-    /// Adds an interface. There are at most 16: a further call adds nothing and gives the last.
+    /// Adds an interface. There are at most [`Node::MAX_INTERFACES`]: a further call adds nothing and gives the last.
     pub fn add_interface(&mut self, config: InterfaceConfig) -> InterfaceId {
-        if self.interfaces.len() < MAX_INTERFACES {
+        if self.interfaces.len() < Self::MAX_INTERFACES {
             self.interfaces.push(Interface {
                 name: format!("udp{}", self.interfaces.len()),
                 broadcast: config.broadcast,
