@@ -20,8 +20,6 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// Interfaces that a packet can name (`spec/30` section 2).
-const MAX_INTERFACES: usize = 16;
 /// Packets that wait outside of the neighbours' queues.
 const MAX_LOOSE: usize = 32;
 /// Events that wait to be taken.
