@@ -3,6 +3,7 @@
 use super::*;
 use crate::wire::extended::Offer;
 use crate::{Rng, Sid};
+use alloc::vec::Vec;
 
 const fn ms(millis: u64) -> Instant {
     Instant::from_millis(millis)
