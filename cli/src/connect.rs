@@ -42,15 +42,17 @@ pub(crate) fn run(command: args::Connect, options: &Options) -> Result<(), Failu
             None => return check(Outcome::Interrupted, once, format_args!("service '{name}'")),
         },
     };
-    if let (Source::Tcp(listener), false) = (&source, options.quiet) {
-        say(&format!("TCP connections to {} go to {remote}{through}", listener.local_addr()?));
-    }
+    let local = match &source {
+        Source::Tcp(listener) => Some(listener.local_addr()?),
+        _ => None,
+    };
     let tunnel = runtime.connect(remote, source, config)?.name_limits(limits::option);
-    check(
-        see::answer(tunnel, format!("connect {remote}"), through.directory(), options)?.run()?,
-        once,
-        remote,
-    )
+    // Whoever reads that it is there may ask it at once.
+    let tunnel = see::answer(tunnel, format!("connect {remote}"), through.directory(), options)?;
+    if let (Some(local), false) = (local, options.quiet) {
+        say(&format!("TCP connections to {local} go to {remote}{through}"));
+    }
+    check(tunnel.run()?, once, remote)
 }
 
 /// A node that says it has the service; `None` if a signal has ended the search.

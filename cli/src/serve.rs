@@ -24,10 +24,12 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             _ => format!("cannot serve in {place}: {}", describe(&error)),
         })
     })?;
+    // Whoever reads that it runs may ask it at once.
+    let server = see::answer_node(server, &directory);
     if let (Some(sid), false) = (sid, options.quiet) {
         say(&format!("node {sid} relays, and serves programs in {place}; others reach it at UDP"));
         local.into_iter().flat_map(reachable_at).for_each(|address| say(&format!("    {address}")));
     }
-    see::answer_node(server, &directory).run()?;
+    server.run()?;
     Ok(())
 }
