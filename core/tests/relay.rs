@@ -8,7 +8,8 @@ use hostile::{
     unnumbered,
 };
 use msp_core::wire::address::Address;
-use msp_core::wire::linkstate::Repr;
+use msp_core::wire::linkstate::{Ack, Repr};
+use msp_core::wire::mdp;
 use msp_core::wire::overlay::{Frame, Header, Hops, PLEASE_EXPLAIN, Packet, Route};
 use msp_core::{Destination, Instant, InterfaceConfig, InterfaceId, Node, NodeConfig, Port, Sid, Transmit};
 
@@ -87,6 +88,37 @@ fn no_more_waits_for_a_neighbour_than_may() {
     let floods = [1, 2, 3, 4].map(|number| Route::Flood { id: [number; 8], hops: Hops::DEFAULT });
     relay.receive(A, &floods, &datagram());
     assert_eq!(relay.passes_on().len(), 2);
+}
+
+/// Were the packet not acknowledged, its sender would count what was taken as lost, too, and after some time send it
+/// under a number by which nobody knows it.
+#[test]
+fn what_is_taken_of_a_packet_is_acknowledged_though_there_is_no_room_for_the_rest() {
+    let mut config = NodeConfig::default();
+    config.send_queue = 2;
+    let mut relay = Relay::new(config);
+    let me = relay.node.sid();
+    let route =
+        Route::Via { destination: Address::Whole(C), next_hop: Address::Whole(me), hops: Hops::DEFAULT };
+    let datagram = datagram();
+    let asking = Frame { ack_soon: true, ..frame(route, &datagram) };
+    for (sequence, frames) in [(1, 3), (2, 2)] {
+        let packet =
+            packet(Header { sequence: Some(sequence), ..header(A) }, 10 * sequence, &[asking; 3][..frames]);
+        relay.node.handle_packet(relay.now, INTERFACE, address(0xa), &packet);
+    }
+    assert_eq!((relay.node.stats().frames_relayed, relay.node.stats().frames_refused), (2, 3));
+    relay.now += ms(5);
+    let (mut acks, mut packet) = (Vec::new(), Vec::new());
+    while relay.node.poll_transmit(relay.now, &mut packet).is_some() {
+        for frame in Packet::parse(&packet).unwrap().frames().map(Result::unwrap) {
+            let message = mdp::Repr::parse(frame.payload).unwrap();
+            if message.destination == Port::LINK_STATE {
+                acks.extend(Repr::parse_all(message.payload).filter_map(|record| record.unwrap().ack));
+            }
+        }
+    }
+    assert_eq!(acks, [Ack { sequence: 1, mask: 0 }], "what is refused as a whole comes again");
 }
 
 #[test]

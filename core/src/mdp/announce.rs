@@ -12,6 +12,7 @@ use super::{InterfaceId, linkstate};
 use crate::wire::address::Context;
 use crate::wire::linkstate::Repr;
 use crate::wire::mdp::Protection;
+use crate::wire::overlay::Hops;
 use crate::{Instant, Sid};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -38,6 +39,8 @@ const FAREWELLS: u8 = 5;
 pub(super) const MAX_MESSAGE: usize = 400;
 /// A loss that is not told: there is no way.
 const NO_WAY_LOSS: u8 = 32;
+/// The class of management of the mesh (`spec/50` section 2).
+const URGENT: Hops = Hops(0x21);
 /// Messages that go along with one tick; the others go with the next.
 const MESSAGES_PER_TICK: usize = 6;
 
@@ -265,14 +268,14 @@ impl Node {
                 None => self.broadcast(interface, [message.to_vec()]),
             }
         }
-        let Self { now, ref config, ref mut neighbours, ref interfaces, ref places, .. } = *self;
+        let Self { now, ref config, ref mut neighbours, ref interfaces, ref mut places, .. } = *self;
         for neighbour in neighbours.values_mut().filter(|it| it.is_up(now)) {
             let heard_on = neighbour.hears_broadcasts(now, config.expiry, interfaces);
             let hears = heard_on.is_some_and(|interface| told.contains(&interface));
-            if !hears && neighbour.outbox.unsent() < config.send_queue {
-                let place = if news { places.take() } else { None };
+            if !hears && neighbour.outbox.has_room(None, None, config.send_queue) {
+                let place = if news { places.take(None) } else { None };
                 let frame = Frame::new(now, neighbour.sid, Protection::Clear, message.to_vec());
-                neighbour.outbox.push(Frame { once: place.is_none(), _place: place, ..frame });
+                neighbour.outbox.push(Frame { once: place.is_none(), hops: URGENT, _place: place, ..frame });
             }
         }
     }

@@ -50,8 +50,10 @@ pub struct NodeConfig {
     /// Whether to pass on what others send to each other, and to tell them that it can; true by default.
     pub relay: bool,
     /// Frames of others, and news of routes, that are kept at a time in order to be passed on; 512 by default.
+    /// Those of one host are two thirds of them at most.
     pub relay_queue: usize,
-    /// Datagrams that wait for one neighbour; 64 by default.
+    /// Datagrams of this node that wait for one neighbour, and at most as many that are passed on; 64 by default. The hosts
+    /// that these come from have equal shares of the way, and so have the sources behind each.
     pub send_queue: usize,
     /// Received datagrams that wait for [`Node::poll_datagram`](super::Node::poll_datagram); 256 by
     /// default.

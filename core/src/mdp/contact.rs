@@ -142,7 +142,7 @@ impl Node {
             let Some(frame) = self.held.frames.pop_front() else { return };
             let next_hop = self.next_hop(&frame.destination);
             match next_hop.and_then(|sid| self.neighbours.get_mut(&sid)) {
-                Some(neighbour) if neighbour.outbox.unsent() < self.config.send_queue => {
+                Some(neighbour) if neighbour.outbox.has_room(None, None, self.config.send_queue) => {
                     neighbour.outbox.push(frame);
                 }
                 _ => self.held.frames.push_back(frame),

@@ -23,6 +23,7 @@ use crate::wire::overlay::Hops;
 use crate::{Instant, Sid};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 use core::time::Duration;
 
 /// A frame keeps its number while it is among this many last ones. A receiver tells 64 apart by their sequence
@@ -67,6 +68,8 @@ const BURST: Duration = Duration::from_millis(500);
 pub(super) struct Frame {
     /// Who made it, `None` if this node did.
     pub(super) source: Option<Sid>,
+    /// The host that handed it to this node, `None` if none did.
+    pub(super) host: Option<IpAddr>,
     pub(super) destination: Sid,
     /// Remaining hops and class of service.
     pub(super) hops: Hops,
@@ -94,6 +97,7 @@ impl Frame {
     ) -> Self {
         Self {
             source: None,
+            host: None,
             destination,
             hops: Hops::DEFAULT,
             flood: None,
@@ -207,6 +211,11 @@ impl Outbox {
     /// Frames that wait for their first transmission.
     pub(super) fn unsent(&self) -> usize {
         self.unsent.len()
+    }
+
+    /// Whether another frame of this node may wait, or one of that source from that host.
+    pub(super) fn has_room(&self, host: Option<IpAddr>, source: Option<Sid>, places: usize) -> bool {
+        self.unsent.has_room(host, source, places)
     }
 
     pub(super) fn push(&mut self, frame: Frame) {

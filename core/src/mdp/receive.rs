@@ -28,6 +28,8 @@ pub(super) enum Outcome {
     Done,
     /// It could not be used; sent again, it may be.
     Unusable,
+    /// There is no room for it now.
+    Refused,
 }
 
 /// What is to be done with a frame.
@@ -181,6 +183,8 @@ impl Node {
         let mut context = Context::new(sender);
         let mut damaged = false;
         let mut soon = false;
+        // Frames that the sender keeps until they are acknowledged.
+        let (mut taken, mut refused) = (false, false);
         // What goes to a node that had our address before is not of those packets that are numbered for us.
         let mut is_ours = arrival.transport == Transport::Broadcast || packet.frames().next().is_none();
         for frame in packet.frames() {
@@ -209,11 +213,11 @@ impl Node {
                 Some(source) => match course {
                     Course::Deliver => self.handle_frame(sender, arrival, source, &frame),
                     Course::PassOn(destination, hops) => {
-                        self.pass_on(sender, source, (destination, hops), &frame)
+                        self.pass_on((sender, arrival.from.ip()), source, (destination, hops), &frame)
                     }
                     Course::Flood(id, hops) => {
                         self.floods.remember(id);
-                        self.pass_flood_on(sender, source, (id, hops), &frame);
+                        self.pass_flood_on((sender, arrival.from.ip()), source, (id, hops), &frame);
                         self.handle_frame(sender, arrival, source, &frame)
                     }
                     Course::Unknown | Course::Nothing => Outcome::Unusable,
@@ -229,12 +233,17 @@ impl Node {
                         self.note_question(prefix);
                     }
                 }
+                (Outcome::Refused, ..) => refused = true,
                 (Outcome::Done, Some(sequence), Some(neighbour)) => {
+                    taken |= frame.ack_soon;
                     neighbour.frames.record(self.now, sequence);
                 }
                 (Outcome::Done, ..) => {}
             }
         }
+        // What is refused comes again, but not if that would bring what was taken once more, which its sender may have
+        // numbered anew by then.
+        damaged |= refused && !taken;
         if is_ours
             && !damaged
             && let Some(neighbour) = self.neighbours.get_mut(&sender)

@@ -12,6 +12,7 @@ use crate::wire::mdp::Protection;
 use crate::wire::overlay::{self, Encapsulation, FORBIDDEN_PAYLOAD_LEN, Hops, Route};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 /// So many neighbours on an interface get together what fewer get each.
 pub(super) const MANY: usize = 3;
@@ -41,26 +42,41 @@ impl Floods {
 }
 
 /// The places of frames that are passed on. Each such frame holds one for as long as it is here.
+///
+/// A host whose frames they are has at most twice as many as are free, so that there is always one for a newcomer.
 #[derive(Debug)]
 pub(super) struct Places {
     taken: Arc<()>,
     limit: usize,
+    /// Who has some, or had.
+    hosts: Vec<(Option<IpAddr>, Arc<()>)>,
 }
 
 /// One of them.
 #[derive(Debug)]
 pub(super) struct Place {
-    _taken: Arc<()>,
+    _taken: [Arc<()>; 2],
 }
 
 impl Places {
     pub(super) fn new(limit: usize) -> Self {
-        Self { taken: Arc::new(()), limit }
+        Self { taken: Arc::new(()), limit, hosts: Vec::new() }
     }
 
-    pub(super) fn take(&self) -> Option<Place> {
-        let free = Arc::strong_count(&self.taken) <= self.limit;
-        free.then(|| Place { _taken: Arc::clone(&self.taken) })
+    /// One for a frame of that host, or of this node itself.
+    pub(super) fn take(&mut self, host: Option<IpAddr>) -> Option<Place> {
+        let count = |taken: &Arc<()>| Arc::strong_count(taken) - 1;
+        let free = self.limit.saturating_sub(count(&self.taken));
+        let known = self.hosts.iter().position(|it| it.0 == host);
+        let index = known.or_else(|| self.hosts.iter().position(|it| count(&it.1) == 0));
+        let index = index.unwrap_or_else(|| {
+            self.hosts.push((host, Arc::new(())));
+            self.hosts.len() - 1
+        });
+        let (name, taken) = &mut self.hosts[index];
+        *name = host;
+        (count(taken) < free.saturating_mul(2))
+            .then(|| Place { _taken: [Arc::clone(&self.taken), Arc::clone(taken)] })
     }
 }
 
@@ -73,7 +89,7 @@ impl Node {
     /// Passes a frame that `sender` handed us on to its `destination`, one of whose neighbours we may be.
     pub(super) fn pass_on(
         &mut self,
-        sender: Sid,
+        (sender, host): (Sid, IpAddr),
         source: Sid,
         (destination, hops): (Sid, Hops),
         frame: &overlay::Frame<'_>,
@@ -85,15 +101,15 @@ impl Node {
             self.stats.frames_undeliverable += 1;
             return Outcome::Done;
         };
-        let limit = self.config.send_queue;
-        let neighbour = self.neighbours.get_mut(&next_hop).filter(|it| it.outbox.unsent() < limit);
-        let (Some(neighbour), Some(place)) = (neighbour, self.places.take()) else {
-            // Not acknowledged, so it comes again.
+        let (host, limit) = (Some(host), self.config.send_queue);
+        let neighbour =
+            self.neighbours.get_mut(&next_hop).filter(|it| it.outbox.has_room(host, Some(source), limit));
+        let (Some(neighbour), Some(place)) = (neighbour, self.places.take(host)) else {
             self.stats.frames_refused += 1;
-            return Outcome::Unusable;
+            return Outcome::Refused;
         };
         let frame = Frame::new(self.now, destination, protection, frame.payload.to_vec());
-        neighbour.outbox.push(Frame { source: Some(source), hops, _place: Some(place), ..frame });
+        neighbour.outbox.push(Frame { source: Some(source), host, hops, _place: Some(place), ..frame });
         self.stats.frames_relayed += 1;
         Outcome::Done
     }
@@ -101,7 +117,7 @@ impl Node {
     /// Passes a broadcast on to all neighbours, unless the one that it came from says that nobody needs us for that.
     pub(super) fn pass_flood_on(
         &mut self,
-        sender: Sid,
+        (sender, host): (Sid, IpAddr),
         source: Sid,
         (id, hops): ([u8; 8], Hops),
         frame: &overlay::Frame<'_>,
@@ -117,14 +133,14 @@ impl Node {
             return;
         }
         self.stats.frames_relayed += 1;
-        self.flood(Some(sender), Some(source), (id, hops), protection, frame.payload);
+        self.flood(Some((sender, host)), Some(source), (id, hops), protection, frame.payload);
     }
 
     /// Hands a broadcast to all neighbours but `sender`: once for many on an interface, else to each, so that losses
     /// are repaired.
     pub(super) fn flood(
         &mut self,
-        sender: Option<Sid>,
+        sender: Option<(Sid, IpAddr)>,
         source: Option<Sid>,
         (id, hops): ([u8; 8], Hops),
         protection: Protection,
@@ -139,7 +155,8 @@ impl Node {
             sequence: None,
             payload,
         };
-        let is_meant = |sid: &Sid| Some(*sid) != sender && Some(*sid) != source;
+        let host = sender.map(|(_, host)| host);
+        let is_meant = |sid: &Sid| sender.is_none_or(|(sender, _)| sender != *sid) && Some(*sid) != source;
         let crowded: Vec<InterfaceId> = self.audible(is_meant, MANY);
         for &interface in &crowded {
             let sequence = Some(self.frame_counter.count() as u8);
@@ -152,16 +169,23 @@ impl Node {
                 });
             }
         }
-        let Self { now, ref config, ref mut neighbours, ref interfaces, ref places, .. } = *self;
+        let Self { now, ref config, ref mut neighbours, ref interfaces, ref mut places, .. } = *self;
         for neighbour in neighbours.values_mut().filter(|it| it.is_up(now) && is_meant(&it.sid)) {
             let heard_on = neighbour.hears_broadcasts(now, config.expiry, interfaces);
             let served = heard_on.is_some_and(|interface| crowded.contains(&interface));
-            if served || neighbour.outbox.unsent() >= config.send_queue {
+            if served || !neighbour.outbox.has_room(host, source, config.send_queue) {
                 continue;
             }
-            let Some(place) = places.take() else { return };
+            let Some(place) = places.take(host) else { return };
             let frame = Frame::new(now, Sid::BROADCAST, protection, payload.to_vec());
-            neighbour.outbox.push(Frame { source, hops, flood: Some(id), _place: Some(place), ..frame });
+            neighbour.outbox.push(Frame {
+                source,
+                host,
+                hops,
+                flood: Some(id),
+                _place: Some(place),
+                ..frame
+            });
         }
     }
 
@@ -209,6 +233,7 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::net::Ipv4Addr;
 
     #[test]
     fn the_last_hop_is_the_last_and_the_class_stays() {
@@ -229,12 +254,30 @@ mod tests {
         assert!(!floods.has(&first) && floods.has(&twin));
     }
 
+    const HOSTS: [Option<IpAddr>; 3] =
+        [None, Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))), Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)))];
+
     #[test]
     fn a_place_is_free_again_when_its_frame_is_gone() {
-        let places = Places::new(2);
-        let (first, second) = (places.take(), places.take());
-        assert!(first.is_some() && second.is_some() && places.take().is_none());
+        let mut places = Places::new(2);
+        let (first, second) = (places.take(None), places.take(HOSTS[1]));
+        assert!(first.is_some() && second.is_some() && HOSTS.iter().all(|host| places.take(*host).is_none()));
         drop(first);
-        assert!(places.take().is_some());
+        assert!(places.take(HOSTS[2]).is_some());
+    }
+
+    #[test]
+    fn whoever_takes_all_places_that_it_gets_leaves_some_to_others() {
+        let mut places = Places::new(27);
+        let mut taken: Vec<Place> = Vec::new();
+        let counts = HOSTS.map(|host| {
+            let before = taken.len();
+            taken.extend(core::iter::from_fn(|| places.take(host)));
+            taken.len() - before
+        });
+        assert_eq!(counts, [18, 6, 2]);
+        drop(taken);
+        (0..100).for_each(|n| assert!(places.take(Some(IpAddr::from([10, 0, 1, n]))).is_some()));
+        assert_eq!(places.hosts.len(), 3, "only who has places is remembered");
     }
 }

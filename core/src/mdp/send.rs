@@ -133,7 +133,7 @@ impl Node {
 
     fn queue_has_room(&self, next_hop: Option<Sid>) -> bool {
         match next_hop.and_then(|sid| self.neighbours.get(&sid)) {
-            Some(neighbour) => neighbour.outbox.unsent() < self.config.send_queue,
+            Some(neighbour) => neighbour.outbox.has_room(None, None, self.config.send_queue),
             None => self.held.has_room(),
         }
     }

@@ -6,6 +6,7 @@ use super::{Link, Topology};
 use crate::{Datagram, Identity, Instant, InterfaceConfig, InterfaceId, Node, NodeConfig, NodeEvent, Sid};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 /// The interface of every station.
 const INTERFACE: InterfaceId = InterfaceId(0);
@@ -26,6 +27,9 @@ pub struct NodeStation {
     pub events: Vec<NodeEvent>,
     /// Packets that it has sent, and their bytes.
     pub sent: [u64; 2],
+    /// How long its socket takes for each byte of a packet before it takes the next one, and when it does so.
+    pub per_byte: Duration,
+    free: Instant,
 }
 
 impl Mesh {
@@ -34,7 +38,8 @@ impl Mesh {
         let index = self.stations.len();
         let node = self.make(index, config, broadcast);
         let (datagrams, events) = (Vec::new(), Vec::new());
-        self.place(NodeStation { node, address: address(index), datagrams, events, sent: [0; 2] })
+        let (per_byte, free, sent) = (Duration::ZERO, self.now, [0; 2]);
+        self.place(NodeStation { node, address: address(index), datagrams, events, sent, per_byte, free })
     }
 
     /// Nodes that find each other by broadcast, linked like this.
@@ -85,11 +90,15 @@ impl Station for NodeStation {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.node.poll_timeout()
+        self.node.poll_timeout().map(|at| at.max(self.free))
     }
 
     fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Receiver> {
+        if now < self.free {
+            return None;
+        }
         let to = self.node.poll_transmit(now, buffer)?.to;
+        self.free = now + self.per_byte * buffer.len() as u32;
         self.sent = [self.sent[0] + 1, self.sent[1] + buffer.len() as u64];
         assert!(buffer.len() <= 1200, "a packet of {} bytes", buffer.len());
         Some(receiver(to))

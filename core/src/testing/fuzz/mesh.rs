@@ -271,7 +271,7 @@ impl State {
         let neighbours: Vec<_> = self.relay.neighbours().collect();
         assert!(neighbours.len() <= max_neighbours, "{neighbours:?}");
         for neighbour in &neighbours {
-            assert!(neighbour.queued <= send_queue && neighbour.in_flight <= 1024, "{neighbour:?}");
+            assert!(neighbour.queued <= 2 * send_queue && neighbour.in_flight <= 1024, "{neighbour:?}");
         }
         let routes: Vec<_> = self.relay.routes().collect();
         assert!(routes.len() <= max_neighbours + max_subscribers, "{routes:?}");

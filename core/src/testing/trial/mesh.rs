@@ -3,6 +3,7 @@
 use super::case::{Case, Incident, Loss, OVERHEAD};
 use super::figures::{median, percentile};
 use super::measure::Trial;
+use super::share::{Rival, Share};
 use super::table::{Table, millis, percent};
 use super::talk::Role;
 use crate::testing::stack::Kind;
@@ -72,7 +73,7 @@ const LARGEST_DOMAIN: usize = 100;
 
 type Section = fn(&MeshEffort) -> Table;
 
-const SECTIONS: [(&str, &str, Section); 3] = [
+const SECTIONS: [(&str, &str, Section); 4] = [
     (
         "line",
         "Nodes in a line, 10 Mbit/s, 5 ms and 10 % loss a hop, which has its channel for itself each way. good: bytes that one\n\
@@ -88,6 +89,15 @@ const SECTIONS: [(&str, &str, Section); 3] = [
          cut, the first or the last one, at any time: ms until the first datagram of those that are sent every 10 ms arrives\n\
          over the other one, and until new bytes of a stream do.",
         cut,
+    ),
+    (
+        "share",
+        "A relay passes on what two nodes send to a third, over a socket that takes 1 MB/s. One sends half of that in messages of\n\
+         900 bytes, or 64 bytes every 20 ms. The rival sends 5 MB/s: ten times its share. bulk: what arrives of the first one,\n\
+         % of what the relay can send. small: ms until its small messages are there, the percentiles 50 and 99, and lost: % of\n\
+         them that never are. liar: the rival makes up a source for each message. behind: the messages of both come to the\n\
+         relay over the same neighbour.",
+        share,
     ),
     (
         "idle",
@@ -211,6 +221,26 @@ fn stream([a, b]: [usize; 2], seed: u64) -> Duration {
     } else {
         PATIENCE
     }
+}
+
+fn share(effort: &MeshEffort) -> Table {
+    let mut table = Table::new("rival, bulk, small 50, 99, lost");
+    let length = Duration::from_secs(effort.seconds);
+    for (name, rival) in [
+        ("none", Rival::None),
+        ("neighbour", Rival::Neighbour),
+        ("liar", Rival::Liar),
+        ("behind", Rival::Behind),
+    ] {
+        let Share { bulk, small, lost } = Share::measure(rival, length, effort.seeds[0]);
+        let delays = [50, 99].map(|part| match small.is_empty() {
+            true => "-".to_string(),
+            false => format!("{:.1}", millis(percentile(&small, part))),
+        });
+        let [half, most] = delays;
+        table.row([name.to_string(), percent(bulk), half, most, percent(lost)]);
+    }
+    table
 }
 
 fn idle(effort: &MeshEffort) -> Table {
