@@ -21,7 +21,9 @@ const MAX_HELD: usize = 16;
 const SOON: u8 = 8;
 const HURRIES: u8 = 12;
 const HURRY: Duration = Duration::from_millis(10);
-/// They hold one frame, and others up to so many bytes in all.
+/// As long as frames wait, there is one so often: a stream asks as often whether its peer is there again.
+const SEARCH: Duration = Duration::from_millis(250);
+/// Those in a hurry hold one frame, and others up to so many bytes in all.
 const HURRIED: usize = 512;
 /// Broadcasts at the pace of ticks before a node alone slows down: for as long as a stream outlives silence, so
 /// that it outlives that of a neighbour that comes back.
@@ -69,8 +71,8 @@ impl Held {
 
     fn hurry(&mut self, now: Instant) {
         let pause = HURRY * (1 << self.hurries.saturating_sub(SOON));
-        self.hurry_at = (self.hurries < HURRIES).then(|| now + pause);
-        self.hurries += 1;
+        self.hurry_at = Some(now + if self.hurries < HURRIES { pause } else { SEARCH });
+        self.hurries = (self.hurries + 1).min(HURRIES);
     }
 }
 
@@ -96,7 +98,7 @@ impl Node {
         let mut writer = Writer::new(own, own, mtu, &self.routing, &mut self.frame_counter, buffer);
         for frame in &mut self.held.frames {
             // The others go along when there is time.
-            if self.held.hurry_at.is_some() && writer.len() > HURRIED {
+            if self.held.hurries < HURRIES && writer.len() > HURRIED {
                 break;
             }
             writer.neighbour = frame.destination;
