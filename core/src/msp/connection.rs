@@ -287,6 +287,7 @@ impl Connection {
         self.handle_timeout(now, path); // an acknowledgment may show a loss that is due already
         self.send.set_copied(path.copied_round_trip().filter(|_| self.form.is_tagged()));
         self.send.is_repaired = path.is_repaired;
+        self.send.has_echoes = self.form.has_echoes();
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, path: &mut Path) {
@@ -458,6 +459,9 @@ impl Connection {
     fn keep_alive(&self) -> Duration {
         if self.repeats_last_ack() {
             return self.last_packet_interval(self.last_acks).min(self.keep_alive);
+        }
+        if self.send.waits() {
+            return self.idle_timeout; // a stream that asks whether the peer is there does so for all
         }
         if self.heard.is_some() || self.role == Role::Listener || self.probes == 0 {
             return self.resting_keep_alive();

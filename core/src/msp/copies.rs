@@ -5,6 +5,7 @@
 //! again while nothing can have come back yet: with eight copies in a round trip, spread over it as losses come in
 //! bursts, one gets through. Copies take a small part of what the way takes, so that they slow no other stream down.
 
+use super::selective::Asking;
 use super::send::{Outgoing, SendBuffer};
 use crate::Instant;
 use core::time::Duration;
@@ -48,6 +49,29 @@ impl SendBuffer {
         let is_thin = self.lost == 0 && self.unsent() == 0 && (1..=MAX_COPIED).contains(&self.in_flight());
         let at = copies.last + copies.spacing?;
         (is_thin && copies.count < MAX_COPIES).then_some(at)
+    }
+
+    /// When a packet is due that does but ask what has arrived: after some without an answer, or where packets get lost,
+    /// with each of the first ones.
+    pub(super) fn question_at(&self) -> Option<Instant> {
+        let selective = self.selective.as_ref()?;
+        if selective.asking == Asking::Question {
+            return Some(Instant::ZERO);
+        }
+        let at = self.copies.last + self.copies.spacing?;
+        let asks = selective.is_silent() && self.has_echoes && self.lost == 0 && self.copy_at().is_none();
+        (asks && self.copies.count < MAX_COPIES).then_some(at)
+    }
+
+    /// It is sent. Whether it takes the place of a copy.
+    pub(super) fn note_question(&mut self, now: Instant) -> bool {
+        let Some(selective) = &mut self.selective else { return false };
+        selective.asked = now;
+        let is_copy = core::mem::replace(&mut selective.asking, Asking::Nothing) != Asking::Question;
+        if is_copy {
+            (self.copies.count, self.copies.last) = (self.copies.count + 1, now);
+        }
+        is_copy
     }
 
     /// The next copy, of each segment in turn. The caller may also leave it.
@@ -117,6 +141,29 @@ mod tests {
         let mut buffer = sent(1, Some(40));
         buffer.push(Bytes::from_static(b"more"));
         assert_eq!(copies(&mut buffer), [], "what follows shows the loss");
+    }
+
+    /// What comes back may be what gets lost.
+    #[test]
+    fn eight_questions_follow_a_probe_of_a_stream_that_is_not_thin_where_packets_get_lost() {
+        let questions = [Some(40), None].map(|lossy| {
+            let (mut buffer, mut path, round_trip) =
+                (sent(9, lossy), Path::new(), crate::path::RoundTrip::new());
+            buffer.has_echoes = true;
+            assert_eq!(buffer.question_at(), None);
+            let at = buffer.timeout(&round_trip).unwrap();
+            buffer.on_timeout(at, &round_trip, &mut path);
+            assert_eq!(buffer.question_at(), None, "the probe is first");
+            assert!(buffer.next(at).is_some_and(|probe| probe.prompt));
+            let next = || {
+                let asked = buffer.question_at()?;
+                assert!(buffer.note_question(asked));
+                Some((asked - at).as_millis())
+            };
+            core::iter::from_fn(next).take(100).collect::<Vec<_>>()
+        });
+        assert_eq!(questions[0], [5, 10, 15, 20, 25, 30, 35, 40]);
+        assert_eq!(questions[1], []);
     }
 
     #[test]

@@ -227,7 +227,11 @@ impl Endpoint {
             return Err(DatagramError::UnknownStream);
         };
         let verdict = slot.connection.handle_packet(now, &packet, payload, memory, path);
+        let rouses = core::mem::take(&mut path.rouses);
         self.schedule.settle(id, slot);
+        if rouses {
+            self.rouse(now, &from.sid);
+        }
         self.remove_if_dead(id);
         if verdict != Verdict::Foreign {
             return Ok(());
@@ -419,6 +423,15 @@ impl Endpoint {
             self.index.remove(&(local, peer));
             self.slots.remove(&id);
             self.ports_changed = true;
+        }
+    }
+
+    /// The way to this peer works again: streams that have waited for that go on.
+    fn rouse(&mut self, now: Instant, peer: &Sid) {
+        for (id, slot) in self.slots.iter_mut().filter(|(_, slot)| slot.connection.peer.sid == *peer) {
+            let Some(path) = self.schedule.paths.get_mut(peer) else { return };
+            slot.connection.send.rouse(now, path);
+            self.schedule.settle(*id, slot);
         }
     }
 

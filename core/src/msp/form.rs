@@ -325,6 +325,20 @@ impl Form {
         true
     }
 
+    /// Appends a packet that asks for an acknowledgment, and tells when.
+    pub(super) fn emit_question(&self, now: Instant, buffer: &mut Vec<u8>) {
+        if let Self::Extended(agreement) = self {
+            let bare = extended::Repr::new(agreement.tag, Body::Empty);
+            let (settings, time) = (agreement.settings(), Some(timestamp(now)));
+            extended::Repr { prompt: true, settings, time, ..bare }.emit(buffer);
+        }
+    }
+
+    /// Whether acknowledgments name the packet that they are about.
+    pub(super) const fn has_echoes(&self) -> bool {
+        matches!(self, Self::Extended(Agreement { features, .. }) if *features & feature::TIME != 0)
+    }
+
     /// Appends a packet that shows whether large ones arrive.
     pub(super) fn emit_probe(&self, buffer: &mut Vec<u8>) {
         if let Self::Extended(agreement) = self {

@@ -19,6 +19,9 @@ const COPIED_PART: u64 = 32;
 const COPIED_RATE: u64 = 8000;
 const COPIED_BURST: u64 = 4096;
 
+/// While nothing comes back, one stream asks whether the way works so often. With all headers that is 400 bytes a second.
+pub(super) const QUESTION_INTERVAL: Duration = Duration::from_millis(250);
+
 /// The way to a peer.
 #[derive(Debug)]
 pub(crate) struct Path {
@@ -30,6 +33,11 @@ pub(crate) struct Path {
     pub(crate) carriage: Carriage,
     /// Each hop repairs its losses.
     pub(super) is_repaired: bool,
+    /// When a stream last asked whether it works, if nothing has come since.
+    asked: Option<Instant>,
+    /// Others wait for the answer, or it has come.
+    awaited: bool,
+    pub(super) rouses: bool,
     streams: usize,
     /// When the last stream on it ended.
     left: Instant,
@@ -44,6 +52,9 @@ impl Path {
             copied: Instant::ZERO,
             carriage: Carriage::new(),
             is_repaired: false,
+            asked: None,
+            awaited: false,
+            rouses: false,
             streams: 0,
             left: Instant::ZERO,
         }
@@ -84,6 +95,28 @@ impl Path {
             self.copied = copied;
         }
         takes
+    }
+
+    /// Whether a stream that has asked last at `asked` is to ask now whether the way works, which it does then: one asks for
+    /// all, and when it does no longer, another one.
+    pub(super) fn takes_question(&mut self, now: Instant, asked: &mut Instant) -> bool {
+        let takes = self.asked.is_none_or(|last| last == *asked || last + QUESTION_INTERVAL * 2 <= now);
+        if takes {
+            (self.asked, *asked) = (Some(now), now);
+        }
+        self.awaited |= !takes;
+        takes
+    }
+
+    /// A stream asks now.
+    pub(super) const fn on_question(&mut self, now: Instant) {
+        self.asked = Some(now);
+    }
+
+    /// Something has arrived at the peer that was sent after all that had, as far as a stream knows.
+    pub(super) fn on_alive(&mut self) {
+        self.asked = None;
+        self.rouses |= core::mem::take(&mut self.awaited);
     }
 
     /// Whether a segment may leave now.
@@ -150,6 +183,25 @@ mod tests {
         assert_eq!(taken(&mut path, now + Duration::from_millis(127)), 0);
         assert_eq!(taken(&mut path, now + Duration::from_millis(128)), 1);
         assert_eq!(taken(&mut path, now + Duration::from_secs(9)), 4);
+    }
+
+    #[test]
+    fn one_stream_asks_until_it_does_so_no_longer() {
+        let (mut path, start) = (Path::new(), Instant::from_millis(1000));
+        let mut asked = [Instant::ZERO; 2];
+        let mut takes = |path: &mut Path, stream: usize, millis| {
+            path.takes_question(start + Duration::from_millis(millis), &mut asked[stream])
+        };
+        assert_eq!(
+            [takes(&mut path, 0, 0), takes(&mut path, 1, 0), takes(&mut path, 1, 10)],
+            [true, false, false]
+        );
+        assert_eq!([takes(&mut path, 0, 250), takes(&mut path, 1, 749)], [true, false]);
+        assert_eq!([takes(&mut path, 1, 750), takes(&mut path, 0, 751)], [true, false]);
+        path.on_alive();
+        assert!(core::mem::take(&mut path.rouses), "one was told to wait");
+        path.on_alive();
+        assert!(!path.rouses);
     }
 
     #[test]

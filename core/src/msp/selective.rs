@@ -5,7 +5,7 @@
 //! whose acknowledgment shows the state of the rest (tail loss probe, there, and RFC 9002 section 6.2).
 
 use super::ack_timer::ACK_DELAY;
-use super::paths::Path;
+use super::paths::{Path, QUESTION_INTERVAL};
 use super::receive::MESSAGE_OVERHEAD;
 use super::send::{Acknowledged, Loss, Segment, SendBuffer};
 use crate::path::RoundTrip;
@@ -24,8 +24,11 @@ const MIN_REORDERING: Duration = Duration::from_millis(1);
 const MIN_VARIATION: Duration = Duration::from_millis(1);
 /// Probes in a row that say nothing against the path: each may have been lost like any packet.
 const INNOCENT_PROBES: u32 = 2;
-/// The longest time between two probes, as for the retransmission timeout.
+/// The longest time between two probes of a stream that sends segments as such, or leaves probing to another one, as for
+/// the retransmission timeout.
 const MAX_PROBE_INTERVAL: Duration = Duration::from_millis(1500);
+/// A message of so many bytes is sent instead of a question.
+const SMALL: usize = 128;
 
 /// A packet of ours that has arrived.
 #[derive(Debug, Clone, Copy)]
@@ -61,8 +64,24 @@ pub(super) struct Selective {
     reordering: u32,
     /// Losses up to this segment belong to one that was reported.
     recovery_end: Option<Seq>,
-    /// The next segment asks for an acknowledgment.
-    pub(super) prompts: bool,
+    /// What asks for an acknowledgment next.
+    pub(super) asking: Asking,
+    /// When a question was last sent.
+    pub(super) asked: Instant,
+    /// Another stream asks whether the path works.
+    waits: bool,
+    /// Nothing has arrived since probes have remained without an answer.
+    is_alarmed: bool,
+}
+
+/// What asks the peer for an acknowledgment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asking {
+    Nothing,
+    /// The next segment.
+    Segment,
+    /// A packet with nothing else, see [`Path::takes_question`].
+    Question,
 }
 
 impl SendBuffer {
@@ -82,7 +101,10 @@ impl SendBuffer {
             probes: 0,
             reordering: 0,
             recovery_end: None,
-            prompts: false,
+            asking: Asking::Nothing,
+            asked: Instant::ZERO,
+            waits: false,
+            is_alarmed: false,
         });
     }
 
@@ -102,7 +124,7 @@ impl SendBuffer {
             return Acknowledged::default(); // of what was never sent
         }
         // One of a packet that was never sent tells nothing.
-        let echo = echo.filter(|echo| echo.sent_at <= selective.last_sent);
+        let echo = echo.filter(|echo| echo.sent_at <= selective.last_sent.max(selective.asked));
         let sent_at = echo.map(|echo| echo.sent_at);
         let mut arrived = Arrived { selective, path, sample: None, count: 0, spurious: false };
         let consumed = usize::try_from(report.consumed - self.base.previous()).unwrap_or(0);
@@ -151,11 +173,13 @@ impl SendBuffer {
         let arrived_at = sent_at.or(sample.map(|sample| now - sample));
         if arrived_at > selective.latest {
             (selective.latest, selective.latest_round_trip) = (arrived_at, round_trip);
+            (selective.probes, selective.waits) = (0, false);
+            path.on_alive();
         }
         if count == 0 {
             return Acknowledged::default();
         }
-        selective.probes = 0;
+        (selective.probes, selective.waits, selective.is_alarmed) = (0, false, false);
         if spurious {
             selective.reordering = (selective.reordering * 2).clamp(1, MAX_REORDERING);
         }
@@ -169,10 +193,35 @@ impl SendBuffer {
         self.segments.back().is_some_and(|last| last.shutdown && last.received)
     }
 
-    /// Whether the next segment is a probe after others that had no answer.
+    /// Whether nothing has arrived since probes have remained without an answer.
     pub(super) fn is_alarmed(&self) -> bool {
-        self.is_probing()
-            && self.selective.as_ref().is_some_and(|selective| selective.probes > INNOCENT_PROBES)
+        self.selective.as_ref().is_some_and(|selective| selective.is_alarmed)
+    }
+
+    /// Whether another stream asks whether the path works, and this one is told.
+    pub(super) fn waits(&self) -> bool {
+        self.selective.as_ref().is_some_and(|selective| selective.waits)
+    }
+
+    /// Another stream has found out that the path works again.
+    pub(super) fn rouse(&mut self, now: Instant, path: &mut Path) {
+        if let Some(selective) = &mut self.selective
+            && selective.probes > INNOCENT_PROBES
+        {
+            (selective.probes, selective.waits) = (0, false);
+            self.timer_start = now;
+            self.resend_first(path);
+        }
+    }
+
+    /// The first segment that may be on its way is to be sent again.
+    fn resend_first(&mut self, path: &mut Path) {
+        let mut sent = self.segments.iter_mut().take(self.sent);
+        if let Some(segment) = sent.find(|segment| !segment.received && !segment.lost) {
+            segment.lost = true;
+            self.lost += 1;
+            segment.on_its_way.take().into_iter().for_each(|sent| path.rate.on_forgotten(sent.bytes()));
+        }
     }
 
     /// When [`SendBuffer::on_timeout`] has something to do.
@@ -186,7 +235,7 @@ impl SendBuffer {
         let overtaken = sent.filter_map(|(seq, segment)| overtaking?.lost_at(seq, segment));
         let reordering = overtaken.min();
         // What is lost leaves when the way is open: what is on its way may keep it closed.
-        let probe = selective.probe_at(self.timer_start, round_trip);
+        let probe = selective.probe_at(self.timer_start, round_trip, self.has_echoes);
         Some(reordering.map_or(probe, |at| at.min(probe)))
     }
 
@@ -224,25 +273,38 @@ impl SendBuffer {
             selective.recovery_end = Some(newest);
             return Loss::Fast;
         }
-        if in_flight == 0 || now < selective.probe_at(self.timer_start, round_trip) {
+        if in_flight == 0 || now < selective.probe_at(self.timer_start, round_trip, self.has_echoes) {
             return Loss::None;
         }
         self.timer_start = now; // the next one may be as soon after this one as it was after the last packet
         selective.probes += 1;
-        selective.prompts = true;
-        let guilty = selective.probes > INNOCENT_PROBES;
-        if let Some(segment) =
-            self.segments.iter_mut().take(self.sent).find(|segment| !segment.received && !segment.lost)
-        {
-            segment.lost = true;
-            self.lost += 1;
-            segment.on_its_way.take().into_iter().for_each(|sent| path.rate.on_forgotten(sent.bytes()));
+        if selective.probes <= INNOCENT_PROBES {
+            selective.asking = Asking::Segment;
+            self.resend_first(path);
+            return Loss::None;
         }
-        if guilty { Loss::Timeout } else { Loss::None }
+        selective.is_alarmed = true;
+        selective.waits = !path.takes_question(now, &mut selective.asked);
+        if selective.waits {
+            return Loss::Timeout;
+        }
+        let first = self.segments.iter().take(self.sent).find(|segment| !segment.received && !segment.lost);
+        if self.has_echoes && first.is_some_and(|first| first.payload.len() > SMALL) {
+            selective.asking = Asking::Question;
+        } else {
+            selective.asking = Asking::Segment;
+            self.resend_first(path);
+        }
+        Loss::Timeout
     }
 }
 
 impl Selective {
+    /// Nothing has come back, and probes were sent.
+    pub(super) const fn is_silent(&self) -> bool {
+        self.probes > 0
+    }
+
     /// What was sent before this and has not arrived was overtaken.
     fn overtaking(&self, round_trip: &RoundTrip, is_repaired: bool) -> Option<Overtaking> {
         let (smoothed, minimum) = (round_trip.smoothed()?, round_trip.minimum()?);
@@ -257,14 +319,15 @@ impl Selective {
         })
     }
 
-    fn probe_at(&self, timer_start: Instant, round_trip: &RoundTrip) -> Instant {
+    fn probe_at(&self, timer_start: Instant, round_trip: &RoundTrip, has_echoes: bool) -> Instant {
         let interval = round_trip.smoothed().map_or_else(
             || round_trip.timeout(),
             |smoothed| smoothed + (round_trip.variation() * 4).max(MIN_VARIATION) + ACK_DELAY,
         );
-        let backed_off =
-            interval.saturating_mul(1 << self.probes.saturating_sub(1).min(8)).min(MAX_PROBE_INTERVAL);
-        self.last_sent.max(timer_start) + backed_off.max(interval)
+        let asks = self.probes > INNOCENT_PROBES && has_echoes && !self.waits;
+        let most = if asks { QUESTION_INTERVAL } else { MAX_PROBE_INTERVAL.max(interval) };
+        let backed_off = interval.saturating_mul(1 << self.probes.saturating_sub(1).min(8));
+        self.last_sent.max(timer_start) + backed_off.min(most)
     }
 }
 

@@ -159,6 +159,58 @@ fn silence_is_answered_by_probes_that_ask_for_an_answer() {
     assert_eq!(timeout(&mut buffer, &round_trip, at + 41), (Loss::Fast, Vec::from([1, 2])));
 }
 
+/// A buffer that has sent three segments, and two probes that had no answer, until the time that comes third.
+fn silent(path: &mut Path) -> (SendBuffer, RoundTrip, u64) {
+    let (mut buffer, round_trip) = sent(0);
+    buffer.has_echoes = true;
+    for n in 0..3 {
+        buffer.push(Bytes::from_static(&[7; 500]));
+        assert_eq!(send_all(&mut buffer, 100 + n), [n as u32]);
+    }
+    for at in [148, 194] {
+        assert_eq!(buffer.on_timeout(ms(at), &round_trip, path), Loss::None);
+        assert_eq!(send_all(&mut buffer, at), [0]);
+    }
+    (buffer, round_trip, 286)
+}
+
+#[test]
+fn after_two_probes_a_question_is_asked_four_times_a_second() {
+    let mut path = Path::new();
+    let (mut buffer, round_trip, mut at) = silent(&mut path);
+    for interval in [184, 250, 250, 250] {
+        assert_eq!((buffer.timeout(&round_trip), buffer.question_at()), (Some(ms(at)), None));
+        assert_eq!(buffer.on_timeout(ms(at), &round_trip, &mut path), Loss::Timeout);
+        assert!(buffer.question_at().is_some() && !buffer.note_question(ms(at)));
+        path.on_question(ms(at));
+        assert_eq!(send_all(&mut buffer, at), []);
+        at += interval;
+    }
+    // It has arrived: what was sent before it has not.
+    let asked = at - 250;
+    buffer.on_report(ms(asked + 41), &report(0, &[]), of(asked), &mut path);
+    assert_eq!(timeout(&mut buffer, &round_trip, asked + 41), (Loss::Fast, Vec::from([0, 1, 2])));
+    assert_eq!(buffer.timeout(&round_trip), Some(ms(asked + 41 + 46)), "as if there had been no silence");
+}
+
+#[test]
+fn while_another_stream_asks_one_waits_until_it_is_roused() {
+    let mut path = Path::new();
+    let (mut buffer, round_trip, at) = silent(&mut path);
+    path.on_question(ms(at - 10));
+    assert_eq!(buffer.on_timeout(ms(at), &round_trip, &mut path), Loss::Timeout);
+    assert_eq!((buffer.question_at(), send_all(&mut buffer, at)), (None, Vec::new()));
+    assert!(buffer.waits() && !path.rouses);
+    path.on_alive();
+    assert!(path.rouses);
+    buffer.rouse(ms(at + 50), &mut path);
+    assert!(!buffer.waits());
+    assert_eq!(send_all(&mut buffer, at + 50), [0]);
+    assert_eq!(buffer.timeout(&round_trip), Some(ms(at + 50 + 46)));
+    buffer.rouse(ms(at + 60), &mut path);
+    assert_eq!(send_all(&mut buffer, at + 60), [], "it does not wait");
+}
+
 /// Timers are handled until none is due, before anything is sent.
 #[test]
 fn one_silence_is_answered_by_one_probe() {

@@ -17,7 +17,7 @@ use super::copies::Copies;
 use super::parts::Tail;
 use super::paths::Path;
 use super::receive::MESSAGE_OVERHEAD;
-use super::selective::Selective;
+use super::selective::{Asking, Selective};
 use crate::path::{RoundTrip, Sent};
 use crate::wire::extended::{Acknowledgment, Part};
 use crate::{Instant, Seq};
@@ -101,6 +101,8 @@ pub(crate) struct SendBuffer {
     pub(super) copies: Copies,
     /// Each hop repairs its losses, which makes segments late that are not lost.
     pub(super) is_repaired: bool,
+    /// The peer tells which packet it acknowledges, even if there was no segment in it.
+    pub(super) has_echoes: bool,
     /// Segments beyond the first one that have arrived, as far as repeated acknowledgments tell.
     arrived_beyond: usize,
     /// Whether the peer has repeated its acknowledgment since the first segment became the first.
@@ -170,6 +172,7 @@ impl SendBuffer {
             selective: None,
             copies: Copies::NONE,
             is_repaired: false,
+            has_echoes: false,
             arrived_beyond: 0,
             repeated: false,
             recovery: Recovery::None,
@@ -193,7 +196,7 @@ impl SendBuffer {
 
     /// Whether the next packet is a probe, or the rest of a message, which does not wait for what else is on its way.
     pub(crate) fn is_probing(&self) -> bool {
-        let prompts = self.selective.as_ref().is_some_and(|selective| selective.prompts);
+        let prompts = self.selective.as_ref().is_some_and(|it| it.asking == Asking::Segment);
         (self.lost > 0 && prompts) || self.pending_tail().is_some()
     }
 
@@ -402,7 +405,7 @@ impl SendBuffer {
         segment.transmissions = segment.transmissions.saturating_add(1);
         let prompt = self.selective.as_mut().is_some_and(|selective| {
             selective.last_sent = now;
-            core::mem::take(&mut selective.prompts)
+            core::mem::replace(&mut selective.asking, Asking::Nothing) == Asking::Segment
         });
         let (payload, shutdown) = (&segment.payload, segment.shutdown);
         Some(Outgoing { prompt, seq, payload, part: None, shutdown, retransmission })

@@ -21,6 +21,7 @@ fn the_examples_of_the_specification_read_and_write_the_same() {
     let meant = [
         Repr { settings, time, acknowledgment: Some((none, None)), ..Repr::new(TAG, Body::Empty) },
         Repr { time, prompt: true, ..Repr::new(TAG, data(5, false, None, b"hi\n")) },
+        Repr { time, prompt: true, ..Repr::new(TAG, Body::Empty) },
         Repr { acknowledgment: Some((gaps, echo)), ..Repr::new(TAG, Body::Empty) },
         Repr::new(TAG, data(7, true, None, b"")),
         Repr::new(TAG, data(8, false, Some(Part { offset: 1383, length: 1387 }), b"tail")),

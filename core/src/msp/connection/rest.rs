@@ -79,7 +79,7 @@ impl Connection {
     /// Whether it repairs the loss of what it sends now, so that no hop need do so. It does not where all depends on
     /// it: whether the peer lives is asked and answered rarely.
     pub(crate) fn repairs(&self, now: Instant) -> bool {
-        let is_asking = self.send.is_alarmed() || self.last_sent + self.keep_alive() <= now;
+        let is_asking = self.last_sent + self.keep_alive() <= now;
         self.send.has_reports() && !is_asking && !self.is_prompted
     }
 

@@ -28,7 +28,9 @@ impl Connection {
                     ready.then(|| self.pacer.next())
                 };
                 let keep_alive = Some(self.last_sent + self.keep_alive());
-                [data, self.send.copy_at(), self.acknowledgment.at(), keep_alive].into_iter().flatten().min()
+                let extra = [self.send.copy_at(), self.send.question_at()];
+                let due = [data, self.acknowledgment.at(), keep_alive];
+                due.into_iter().chain(extra).flatten().min()
             }
             Wire::Lingering { sent, next, .. } => (sent < LAST_ACKS).then_some(next),
             Wire::Stopping { next, .. } => Some(next),
@@ -48,6 +50,12 @@ impl Connection {
         self.has_copied = false;
         let copies = self.wire == Wire::Open && !has_turn && !self.send.is_probing();
         if copies && self.send.copy_at().is_some_and(|at| at <= now) && self.transmit_copy(now, buffer, path)
+        {
+            return true;
+        }
+        if copies
+            && self.send.question_at().is_some_and(|at| at <= now)
+            && self.transmit_question(now, buffer, path)
         {
             return true;
         }
@@ -135,6 +143,18 @@ impl Connection {
             self.congestion.on_limited();
         }
         acknowledged
+    }
+
+    /// Appends a packet to `buffer` that does but ask what has arrived, unless there were too many.
+    fn transmit_question(&mut self, now: Instant, buffer: &mut Vec<u8>, path: &mut Path) -> bool {
+        self.form.emit_question(now, buffer);
+        if self.send.note_question(now) && !path.takes_copy(now, buffer.len() + OVERHEAD) {
+            buffer.clear();
+            return false;
+        }
+        path.on_question(now);
+        self.last_sent = now;
+        true
     }
 
     /// Appends a copy to `buffer`, unless there were too many.
