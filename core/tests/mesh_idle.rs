@@ -50,7 +50,8 @@ fn an_idle_node_sends_a_packet_with_each_tick_whatever_the_number_of_its_neighbo
     }
 }
 
-/// Ten nodes that hear each other, but for one in ten packets: nobody is lost.
+/// Ten nodes that hear each other, but for one in ten packets: nobody is lost, unless all of five ticks are, which chance
+/// does to one of them now and then.
 #[test]
 fn ticks_that_get_lost_cost_no_neighbour() {
     let mut mesh = Mesh::of(seed(2), &Topology::domain(10), |link| good(link).loss(10));
@@ -58,8 +59,9 @@ fn ticks_that_get_lost_cost_no_neighbour() {
     mesh.stations.iter_mut().for_each(|station| station.events.clear());
     let before: u64 = sent(&mesh).iter().sum();
     mesh.run(ms(60_000));
-    let down = mesh.stations.iter().flat_map(|station| &station.events);
-    assert_eq!(down.filter(|event| matches!(event, NodeEvent::NeighbourDown { .. })).count(), 0);
+    let events = mesh.stations.iter().flat_map(|station| &station.events);
+    let down = events.filter(|event| matches!(event, NodeEvent::NeighbourDown { .. })).count();
+    assert!(down <= 2, "{down} neighbours of 90 are gone for a while");
     let each = (sent(&mesh).iter().sum::<u64>() - before) / 600;
     assert!(each <= 3, "{each} packets a second of each node");
 }

@@ -10,6 +10,7 @@ use msp_core::{
     Addr, Identity, Instant, InterfaceConfig, InterfaceId, Node, NodeConfig, NodeEvent, Port, Protection,
     Rng, Sid,
 };
+use std::collections::BTreeSet;
 
 const INTERFACE: InterfaceId = InterfaceId(0);
 
@@ -246,8 +247,10 @@ fn random_packets_and_calls_keep_the_contract() {
 /// twice, and once the link is good again, so is the way.
 #[test]
 fn after_any_mishaps_nodes_find_each_other_again() {
+    let first = seed(40);
+    let mut copies = Copies::default();
     for round in 0..8 {
-        let seed = seed(40) + round;
+        let seed = first + round;
         let mut rng = rng(seed);
         let mut mesh = Mesh::new(seed);
         let broadcast = rng.below(2) == 0;
@@ -276,7 +279,7 @@ fn after_any_mishaps_nodes_find_each_other_again() {
                     mesh.link(one, 1 - one).set_blackout(false);
                     mesh.restart(one, NodeConfig::default(), broadcast);
                     mesh.configure(0, 1);
-                    assert_few_again(&mut mesh, one, round);
+                    copies.count(&mut mesh, one);
                 }
                 6 => mesh.run(ms(rng.below(6000))),
                 _ => {
@@ -301,24 +304,30 @@ fn after_any_mishaps_nodes_find_each_other_again() {
             assert_eq!(last, number.to_le_bytes(), "round {round}: the last datagram from {from}");
         }
         for index in [0, 1] {
-            assert_few_again(&mut mesh, index, round);
+            copies.count(&mut mesh, index);
         }
     }
+    // A copy can arrive after more frames than a receiver remembers, above all when the numbers have just started anew.
+    assert!(copies.again * 20 <= copies.received, "{copies:?}");
 }
 
-/// What a station received since its start was sent so, and most of it came once. With these links a copy can
-/// arrive after more frames than a receiver remembers, above all when the numbers have just started anew.
-fn assert_few_again(mesh: &mut Mesh, index: usize, round: u64) {
-    let mut numbers: Vec<u32> = Vec::new();
-    for datagram in mesh.stations[index].datagrams.drain(..) {
-        let [number, not] =
-            [0, 4].map(|at| u32::from_le_bytes(datagram.payload[at..at + 4].try_into().unwrap()));
-        assert_eq!(number, !not);
-        numbers.push(number);
+/// What has come to stations, and what of it not for the first time.
+#[derive(Debug, Default)]
+struct Copies {
+    received: usize,
+    again: usize,
+}
+
+impl Copies {
+    /// What a station has received since its start was sent so.
+    fn count(&mut self, mesh: &mut Mesh, index: usize) {
+        let mut numbers = BTreeSet::new();
+        for datagram in mesh.stations[index].datagrams.drain(..) {
+            let [number, not] =
+                [0, 4].map(|at| u32::from_le_bytes(datagram.payload[at..at + 4].try_into().unwrap()));
+            assert_eq!(number, !not);
+            self.received += 1;
+            self.again += usize::from(!numbers.insert(number));
+        }
     }
-    let count = numbers.len();
-    numbers.sort_unstable();
-    numbers.dedup();
-    let again = count - numbers.len();
-    assert!(again <= count / 8 + 10, "round {round}: {again} of {count} came again");
 }

@@ -107,9 +107,9 @@ fn bulk(mut pair: Pair, time: Duration) -> [StreamStatus; 2] {
 #[test]
 fn rates_and_losses_are_those_of_the_way() {
     let [a, b] = bulk(pair(3, true, 10), Duration::from_secs(10));
-    // A tenth of a link of 1 Mbit/s is lost, and some of it carries headers.
+    // A tenth of a link of 1 Mbit/s is lost, and some of it carries headers; by chance, less for a while.
     for rate in [a.send_rate, b.receive_rate, b.received / 10] {
-        assert!((70_000..113_000).contains(&rate), "{rate}");
+        assert!((70_000..125_000).contains(&rate), "{rate}");
     }
     assert_eq!((a.receive_rate, b.send_rate, a.received, b.sent), (0, 0, 0, 0));
     assert!(a.sent >= b.received - 100_000 && a.unacknowledged > 0);
