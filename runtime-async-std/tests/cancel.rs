@@ -33,6 +33,7 @@ async fn attempt<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> 
     let result = result.await;
     if result.is_none() {
         // Whatever it waited for gets its chance.
+        std::thread::yield_now();
         yield_now().await;
     }
     result
