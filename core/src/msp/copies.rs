@@ -30,6 +30,11 @@ pub(super) struct Copies {
 impl Copies {
     pub(super) const NONE: Self = Self { spacing: None, count: 0, last: Instant::ZERO };
 
+    /// Whether the way may lose packets, and the peer does not mind copies.
+    pub(super) const fn are_made(&self) -> bool {
+        self.spacing.is_some()
+    }
+
     /// A segment was sent that is no copy.
     pub(super) const fn restart(&mut self, now: Instant) {
         (self.count, self.last) = (0, now);
@@ -132,6 +137,25 @@ mod tests {
         assert_eq!(copies(&mut sent(3, Some(40))), of_three);
         assert_eq!(copies(&mut sent(1, Some(800)))[0].0, 120, "no more than 20 ms apart");
         assert_eq!(copies(&mut sent(1, Some(1)))[0].0, 101, "no less than 1 ms");
+    }
+
+    /// All acknowledgments of a first flight may be lost.
+    #[test]
+    fn a_first_flight_is_probed_before_a_whole_timeout_where_copies_are_made() {
+        let timeout = |round_trip: Option<u64>| {
+            let mut buffer = SendBuffer::new();
+            buffer.set_copied(round_trip.map(Duration::from_millis));
+            (0..8).for_each(|_| buffer.push(Bytes::from_static(b"x")));
+            (0..8).for_each(|_| assert!(buffer.next(ms(100)).is_some()));
+            let (mut path, round_trip) = (Path::new(), crate::path::RoundTrip::new());
+            let at = buffer.timeout(&round_trip);
+            assert_eq!(
+                buffer.on_timeout(at.unwrap(), &round_trip, &mut path),
+                super::super::send::Loss::Timeout
+            );
+            at
+        };
+        assert_eq!([Some(80), None].map(timeout), [Some(ms(350)), Some(ms(1100))]);
     }
 
     #[test]

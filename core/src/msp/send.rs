@@ -326,7 +326,7 @@ impl SendBuffer {
             return self.reported_timeout(round_trip);
         }
         let first = self.segments.front().filter(|first| self.sent > 0 && !first.lost)?;
-        let timeout = self.timer_start + round_trip.timeout();
+        let timeout = self.timer_start + self.retransmission_timeout(round_trip);
         let early = self.repeated.then(|| first.sent_at + self.loss_delay(first, round_trip));
         Some(early.map_or(timeout, |early| early.min(timeout)))
     }
@@ -339,7 +339,7 @@ impl SendBuffer {
         let Some(first) = self.segments.front().filter(|first| self.sent > 0 && !first.lost) else {
             return Loss::None;
         };
-        if now >= self.timer_start + round_trip.timeout() {
+        if now >= self.timer_start + self.retransmission_timeout(round_trip) {
             // The path works, only this one was lost again. If it seems to be lost time after time, the peer's
             // application does not read: it repeats its acknowledgment just the same.
             let lost_again = self.arrived_beyond > 0 && first.transmissions < MAX_LOST_AGAIN;
@@ -462,6 +462,13 @@ impl SendBuffer {
             whole: true,
             on_its_way: None,
         });
+    }
+
+    /// How long nothing is acknowledged before the first segment is sent again. Nothing is known of a way at first, but
+    /// that copies do no harm on it; then it is less.
+    fn retransmission_timeout(&self, round_trip: &RoundTrip) -> Duration {
+        let is_new = round_trip.smoothed().is_none() && self.copies.are_made();
+        round_trip.timeout() / if is_new { 4 } else { 1 }
     }
 
     /// How long after its last transmission the first segment is taken for lost when the peer repeats its
