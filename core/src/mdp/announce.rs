@@ -23,7 +23,8 @@ const PROMPT: Duration = Duration::from_millis(5);
 const AGAIN: Duration = Duration::from_millis(300);
 /// So often.
 const REPEATS: u8 = 2;
-/// A change of nothing but losses is told once, after this long.
+/// A change that nobody waits for is told after this long, and any other once more: by then there has been a tick that it
+/// goes along with.
 const TRIFLE: Duration = Duration::from_millis(500);
 /// After so many changes of one way, those that follow wait for this long since the last was told, each for twice as long
 /// up to 16 times, until it has been quiet for a while.
@@ -41,8 +42,10 @@ pub(super) const MAX_MESSAGE: usize = 400;
 const NO_WAY_LOSS: u8 = 32;
 /// The class of management of the mesh (`spec/50` section 2).
 const URGENT: Hops = Hops(0x21);
-/// Messages that go along with one tick; the others go with the next.
-const MESSAGES_PER_TICK: usize = 6;
+/// Messages that go along with one tick; the others go with the next. And those that go together without one, which fit
+/// into a packet.
+const MESSAGES_PER_TICK: u32 = 6;
+const MESSAGES_PER_PACKET: u32 = 2;
 
 /// What is to be announced of a node.
 #[derive(Debug, Default)]
@@ -50,6 +53,8 @@ pub(super) struct Telling {
     due: Option<Instant>,
     /// So many times it is told again soon.
     again: u8,
+    /// Somebody may wait for it.
+    news: bool,
     /// With its whole SID, which others may not know.
     whole: bool,
     /// Counts the changes of the link to a neighbour.
@@ -94,7 +99,7 @@ impl Routing {
         self.told_all = Some(at);
         for entry in self.entries.iter_mut().flatten().filter(|entry| entry.way.is_some()) {
             entry.telling.hasten(at);
-            (entry.telling.whole, entry.telling.again) = (true, REPEATS);
+            (entry.telling.whole, entry.telling.news, entry.telling.again) = (true, true, REPEATS);
         }
         self.tell_by(at);
     }
@@ -116,6 +121,7 @@ impl Routing {
 
     /// The way to a node is not the `old` one any more.
     pub(super) fn note_change(&mut self, now: Instant, place: usize, old: Option<Way<Index>>) {
+        let goes_on = old.is_some_and(|old| self.goes_on(place, old));
         let Some(Some(entry)) = self.entries.get_mut(place) else { return };
         let last = |way: Way<Index>| way.last;
         if entry.way.map(last) == old.map(last) {
@@ -129,14 +135,18 @@ impl Routing {
             return;
         }
         let before = |way: Way<Index>| way.last.transmitter;
-        if entry.way.is_some() && entry.way.map(before) == old.map(before) {
-            // Nobody waits to hear that a link has become a little better.
+        if goes_on {
+            // Nobody waits to hear that a link has become a little better, or that there is a better one.
             let at = now + TRIFLE;
             telling.hasten(at);
+            if entry.way.map(before) != old.map(before) {
+                telling.again = telling.again.max(REPEATS);
+            }
             self.tell_by(at);
             return;
         }
         telling.whole |= old.is_none();
+        telling.news = true;
         telling.again = if entry.way.is_some() { REPEATS } else { FAREWELLS - 1 };
         telling.changes = telling.changes.saturating_add(1);
         let pause = RESTLESS_PAUSE * (1 << telling.changes.saturating_sub(RESTLESS).min(4));
@@ -144,6 +154,16 @@ impl Routing {
         let at = restless.unwrap_or(now).max(now + PROMPT);
         telling.due = Some(at);
         self.tell_by(at);
+    }
+
+    /// Whether frames to a node that was reached in the `old` way are as well off as before, and those who know that way can
+    /// make sense of it: it begins as it did, or would still be good.
+    fn goes_on(&self, place: usize, old: Way<Index>) -> bool {
+        let way = |index: Index| self.entry(index).and_then(|entry| entry.way);
+        let is_reached = |index: Index| index == Index::OWN || way(index).is_some();
+        let way = way(Index::at(place));
+        is_reached(old.last.transmitter)
+            && way.is_some_and(|way| way.next_hop == old.next_hop || self.still_leads(place, old))
     }
 
     fn tell_by(&mut self, at: Instant) {
@@ -156,8 +176,15 @@ impl Routing {
     }
 
     /// Appends the records that are due until `horizon`, as many as fit into one message. Gives whether
-    /// something among them is told for the first time; `None`: there are none.
-    pub(super) fn announce(&mut self, now: Instant, horizon: Instant, buffer: &mut Vec<u8>) -> Option<bool> {
+    /// something among them is told for the first time; `None`: there are none. What is then told so that losses are
+    /// `repaired` need not be told again soon.
+    pub(super) fn announce(
+        &mut self,
+        now: Instant,
+        horizon: Instant,
+        repaired: bool,
+        buffer: &mut Vec<u8>,
+    ) -> Option<bool> {
         let start = buffer.len();
         let mut context = Context::new(self.own);
         let count = self.entries.len();
@@ -194,8 +221,8 @@ impl Routing {
             }
             record.emit(buffer);
             context = next;
-            news |= telling.again == if entry.way.is_some() { REPEATS } else { FAREWELLS - 1 };
-            self.told(now, place);
+            news |= telling.news;
+            self.told(now, place, repaired);
             self.cursor += 1;
         }
         self.quiet_until = now + PROMPT;
@@ -204,13 +231,21 @@ impl Routing {
     }
 
     /// The node in this place was told of.
-    fn told(&mut self, now: Instant, place: usize) {
+    fn told(&mut self, now: Instant, place: usize, repaired: bool) {
         let Some(Some(entry)) = self.entries.get_mut(place) else { return };
         let telling = &mut entry.telling;
+        let news = core::mem::take(&mut telling.news);
+        if news && repaired && entry.way.is_some() {
+            telling.again = 1;
+        }
         telling.whole &= telling.again > 0;
         let is_reached = entry.way.is_some();
         let soon = if is_reached { 1 } else { FAREWELLS - REPEATS };
-        let pause = if telling.again < soon { REFRESH } else { AGAIN };
+        let pause = match telling.again {
+            again if again < soon => REFRESH,
+            _ if news => AGAIN,
+            _ => TRIFLE,
+        };
         let over = !is_reached && telling.again == 0;
         if telling.again == 0 {
             telling.changes /= 2;
@@ -231,11 +266,20 @@ impl Node {
         if at > horizon || self.routing.quiet_until > now {
             return None;
         }
-        for _ in 0..if ticks { MESSAGES_PER_TICK } else { 1 } {
+        let repaired = self.audible(|_| true, MANY).is_empty();
+        let mut messages: Vec<(Vec<u8>, bool)> = Vec::new();
+        for _ in 0..if ticks { MESSAGES_PER_TICK } else { MESSAGES_PER_PACKET } {
             let mut message = Vec::new();
             linkstate::begin(&mut message);
-            let Some(news) = self.routing.announce(now, horizon, &mut message) else { break };
-            self.tell_neighbours(&message, news);
+            let Some(news) = self.routing.announce(now, horizon, repaired, &mut message) else { break };
+            messages.push((message, news));
+        }
+        if !ticks {
+            self.routing.quiet_until = now + PROMPT * messages.len() as u32;
+        }
+        for news in [true, false] {
+            let messages = messages.extract_if(.., |it| it.1 == news).map(|it| it.0);
+            self.tell_neighbours(messages.collect(), news);
         }
         self.loose_packet(buffer)
     }
@@ -258,24 +302,32 @@ impl Node {
 
     /// Sends a message to all neighbours: once on each interface, and to each that does not hear that. With `news`, a
     /// few are each told so that losses are repaired.
-    fn tell_neighbours(&mut self, message: &[u8], news: bool) {
+    fn tell_neighbours(&mut self, messages: Vec<Vec<u8>>, news: bool) {
+        if messages.is_empty() {
+            return;
+        }
         let told = self.audible(|_| true, if news { MANY } else { 1 });
         for &interface in &told {
             let ticking =
                 self.interfaces.get_mut(usize::from(interface.0)).filter(|it| it.tick_at <= self.now);
             match ticking {
-                Some(interface) => interface.messages.push(message.to_vec()),
-                None => self.broadcast(interface, [message.to_vec()]),
+                Some(interface) => interface.messages.extend_from_slice(&messages),
+                None => self.broadcast(interface, messages.iter().cloned()),
             }
         }
         let Self { now, ref config, ref mut neighbours, ref interfaces, ref mut places, .. } = *self;
         for neighbour in neighbours.values_mut().filter(|it| it.is_up(now)) {
             let heard_on = neighbour.hears_broadcasts(now, config.expiry, interfaces);
-            let hears = heard_on.is_some_and(|interface| told.contains(&interface));
-            if !hears && neighbour.outbox.has_room(None, None, config.send_queue) {
-                let place = if news { places.take(None) } else { None };
-                let frame = Frame::new(now, neighbour.sid, Protection::Clear, message.to_vec());
-                neighbour.outbox.push(Frame { once: place.is_none(), hops: URGENT, _place: place, ..frame });
+            if heard_on.is_some_and(|interface| told.contains(&interface)) {
+                continue;
+            }
+            for message in &messages {
+                if neighbour.outbox.has_room(None, None, config.send_queue) {
+                    let place = if news { places.take(None) } else { None };
+                    let frame = Frame::new(now, neighbour.sid, Protection::Clear, message.clone());
+                    let frame = Frame { once: place.is_none(), hops: URGENT, _place: place, ..frame };
+                    neighbour.outbox.push(frame);
+                }
             }
         }
     }

@@ -32,6 +32,9 @@ const MAX_ENTRIES: usize = 60_000;
 /// Neighbours that are gone and still have a number.
 const SLACK: usize = 64;
 
+#[path = "routing_share.rs"]
+mod share;
+
 /// The number of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Index(u16);
@@ -42,6 +45,11 @@ impl Index {
 
     pub(super) fn place(self) -> usize {
         self.0.into()
+    }
+
+    /// The number of what is in this place.
+    pub(super) const fn at(place: usize) -> Self {
+        Self(place as u16)
     }
 }
 
@@ -249,6 +257,18 @@ impl Routing {
         tree.zip(index).is_some_and(|(tree, index)| tree.has(index.place()))
     }
 
+    /// Whether the neighbour with which `way` to the node in this place begins still hears us and says that it leads there so.
+    pub(super) fn still_leads(&self, place: usize, way: Way<Index>) -> bool {
+        let Some(tree) = self.trees.get(&way.next_hop).filter(|tree| tree.loss.is_some()) else {
+            return false;
+        };
+        match tree.records.get(place) {
+            _ if way.next_hop.place() == place => true,
+            Some(Some(record)) => record.link.transmitter == way.last.transmitter,
+            _ => false,
+        }
+    }
+
     /// The SIDs of others that start with `prefix`, in order.
     pub(super) fn matching(&self, prefix: &[u8]) -> impl Iterator<Item = Sid> {
         matching(&self.indices, prefix)
@@ -294,11 +314,12 @@ impl Routing {
         let cost = PAUSE * (1 + self.entries.len() / NODES_PER_PAUSE) as u32;
         self.paid_until = self.paid_until.max(now) + cost;
         self.stale = false;
-        for (place, way) in self.find_ways().into_iter().enumerate() {
-            if let Some(Some(entry)) = self.entries.get_mut(place)
-                && entry.way != way
-            {
-                let old = core::mem::replace(&mut entry.way, way);
+        let mut ways = self.find_ways();
+        for (slot, way) in self.entries.iter_mut().zip(&mut ways) {
+            slot.iter_mut().for_each(|entry| core::mem::swap(&mut entry.way, way));
+        }
+        for (place, old) in ways.into_iter().enumerate() {
+            if matches!(self.entries.get(place), Some(Some(entry)) if entry.way != old) {
                 self.note_change(now, place, old);
             }
         }
@@ -366,46 +387,6 @@ impl Routing {
             self.look_for_ways(now);
         }
         self.collect(needed);
-    }
-
-    /// Where there was no place for all that neighbours tell of, each gets as much as the others, and what some do not
-    /// need is for the rest. Nodes of which several tell stay.
-    fn share_out(&mut self) {
-        self.share = None;
-        if !self.trees.values().any(|tree| tree.refused) {
-            return;
-        }
-        let wants = self.trees.iter().map(|(root, tree)| (self.owned(*root), tree.refused));
-        let wants: Vec<(usize, bool)> = wants.collect();
-        self.trees.values_mut().for_each(|tree| tree.refused = false);
-        let places = (self.limit + 1).saturating_sub(self.owned(Index::OWN));
-        let mut share = places / wants.len();
-        for _ in &wants {
-            let content = wants.iter().filter(|(owned, refused)| !refused && *owned <= share);
-            let (count, taken) = content.fold((0, 0), |(count, taken), it| (count + 1, taken + it.0));
-            share = share.max(places.saturating_sub(taken) / (wants.len() - count).max(1));
-        }
-        self.share = Some(share);
-        let mut evicted = vec![false; self.entries.len()];
-        for root in self.trees.keys() {
-            let owned =
-                |place: &usize| matches!(self.entries.get(*place), Some(Some(it)) if it.owner == *root);
-            let held = |place: usize| self.trees.values().filter(|tree| tree.has(place)).count() > 1;
-            let places = (0..self.entries.len()).filter(owned);
-            let excess = places.clone().count().saturating_sub(share);
-            let own = |place: &usize| !held(*place) && !self.trees.contains_key(&Index(*place as u16));
-            places.rev().filter(own).take(excess).for_each(|place| evicted[place] = true);
-        }
-        for tree in self.trees.values_mut() {
-            for (place, slot) in tree.records.iter_mut().enumerate() {
-                if let Some(record) = *slot
-                    && (evicted[place] || evicted[record.link.transmitter.place()])
-                {
-                    *slot = None;
-                    (tree.changed, self.stale) = (true, true);
-                }
-            }
-        }
     }
 
     /// Forgets the nodes of which nobody tells. Those that were reached until now stay until that was announced,

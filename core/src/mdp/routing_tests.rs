@@ -111,3 +111,28 @@ fn a_number_is_given_again_when_nobody_tells_of_its_node_any_more() {
     let new = [9, 6].map(|number| routing.index_of(&sid(number)));
     assert!(first.is_some() && new.contains(&first), "{new:?}");
 }
+
+#[test]
+fn a_change_that_frames_do_not_notice_waits_for_a_tick() {
+    let millis = |seconds, millis| Some(at(seconds) + Duration::from_millis(millis));
+    let mut routing = routing(100, &[1, 2]);
+    routing.set_telling(at(0), true);
+    hear(&mut routing, 0, 1, [1, 9], 6);
+    routing.update(at(0));
+    (0..4).for_each(|seconds| _ = routing.announce(at(seconds), at(seconds), false, &mut Vec::new()));
+    hear(&mut routing, 4, 2, [2, 9], 0);
+    routing.update(at(4));
+    assert_eq!(way(&routing, 9), Some((sid(2), 2, 0)));
+    assert_eq!(routing.announce_at(), millis(4, 500), "it is better, and the old one would do");
+    hear(&mut routing, 4, 2, [2, 8], 0);
+    hear(&mut routing, 4, 2, [8, 9], 0);
+    routing.update(at(4));
+    assert_eq!(routing.announce_at(), millis(4, 5), "there is a new node");
+    (4..7).for_each(|seconds| {
+        _ = routing.announce(at(seconds) + SWEEP / 10, at(seconds) + SWEEP / 10, false, &mut Vec::new())
+    });
+    routing.hear(at(7), sid(2), sid(9), None);
+    routing.update(at(7));
+    assert_eq!(way(&routing, 9), Some((sid(1), 2, 6)));
+    assert_eq!(routing.announce_at(), millis(7, 5), "the old one is gone");
+}
