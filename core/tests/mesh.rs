@@ -237,7 +237,7 @@ fn a_node_that_does_not_relay_is_an_end() {
     }
     mesh.join(0, 1, good);
     mesh.join(1, 2, good);
-    mesh.run(ms(1000));
+    mesh.run(ms(10_000));
     assert_eq!((route(&mesh, 0, 1), route(&mesh, 0, 2)), (Some((1, 1)), None));
     send(&mut mesh, 0, 2, b"x");
     broadcast(&mut mesh, 0, b"all");

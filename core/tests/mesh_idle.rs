@@ -4,9 +4,9 @@
 mod hostile;
 mod meshes;
 
-use meshes::{acquaint, good, has_received, ms, send};
-use msp_core::NodeEvent;
+use meshes::{PORT, acquaint, good, has_received, ms, send};
 use msp_core::testing::{Mesh, Topology, seed};
+use msp_core::{Addr, NodeConfig, NodeEvent, Protection, Sid};
 
 /// Packets that each node has sent.
 fn sent(mesh: &Mesh) -> Vec<u64> {
@@ -76,4 +76,26 @@ fn bad_links_do_not_keep_a_network_busy() {
     mesh.run(ms(20_000));
     let each = (sent(&mesh).iter().sum::<u64>() - before) / (20 * 60);
     assert!(each < 6, "{each} packets a second of each node");
+}
+
+/// It tells all in one broadcast how it hears them, like others, and each alone now and then that it uses the way to it.
+#[test]
+fn a_node_that_does_not_relay_sends_little_more_and_its_broadcasts_are_not_passed_on_for_nothing() {
+    let mut mesh = Mesh::new(seed(4));
+    let mut leaf = NodeConfig::default();
+    leaf.relay = false;
+    mesh.add(leaf, true);
+    (1..10).for_each(|_| _ = mesh.add(NodeConfig::default(), true));
+    mesh.join_all(good);
+    mesh.run(ms(10_000));
+    let before = sent(&mesh)[0];
+    mesh.run(ms(20_000));
+    let count = sent(&mesh)[0] - before;
+    assert!(count <= 20 * 2 + 9 * 4, "{count} packets in 20 s");
+    let (now, all) = (mesh.now, Addr::new(Sid::BROADCAST, PORT));
+    mesh.stations[0].node.send(now, PORT, all, Protection::Clear, b"all").unwrap();
+    mesh.run(ms(500));
+    let relayed: Vec<u64> = mesh.stations.iter().map(|it| it.node.stats().frames_relayed).collect();
+    assert!(mesh.stations.iter().skip(1).all(|it| it.datagrams.len() == 1));
+    assert_eq!(relayed, [0; 10]);
 }

@@ -63,16 +63,14 @@ impl Node {
         let Self { now, ref config, ref mut neighbours, ref routing, .. } = *self;
         let mut messages: Vec<Vec<u8>> = Vec::new();
         let mut records = Vec::new();
-        // Who does not relay has to tell each alone which links it uses.
-        let sharing =
-            |it: &&mut Box<Neighbour>| config.relay && it.shares(now, config.expiry) == Some(interface);
+        let sharing = |it: &&mut Box<Neighbour>| it.shares(now, config.expiry) == Some(interface);
         for neighbour in neighbours.values_mut().filter(sharing) {
             let sid = neighbour.sid;
             let Some(report) = neighbour.announce(now, config, Announcement::Shared) else { continue };
             records.clear();
             let written = Address::Prefix(&sid.as_bytes()[..PREFIX_LEN]);
-            // Who tells its routes tells this with them.
-            let uses = (!routing.is_telling).then_some(Use { detour: None, beyond: None });
+            // Who tells its routes tells this with them, and who does not relay tells each alone.
+            let uses = (config.relay && !routing.is_telling).then_some(Use { detour: None, beyond: None });
             emit(written, &report, uses.as_ref(), &mut records);
             if let Some((beyond, link)) = routing.beyond(&sid) {
                 let receiver = Address::Prefix(&beyond.as_bytes()[..PREFIX_LEN]);

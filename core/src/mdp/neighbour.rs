@@ -104,6 +104,9 @@ pub(super) struct Neighbour {
     pub(super) older_acks: SmallVec<[Ack; MAX_OLDER_ACKS]>,
     pub(super) announce_at: Instant,
     pub(super) announced: u8,
+    /// Of those since it is up, and those with others since the last one.
+    pub(super) alone: u8,
+    pub(super) shared: u8,
     /// Announcements since it was heard.
     pub(super) unanswered: u8,
     pub(super) ack_at: Option<Instant>,
@@ -135,6 +138,8 @@ impl Neighbour {
             older_acks: SmallVec::new(),
             announce_at: now + PROMPT,
             announced: 0,
+            alone: 0,
+            shared: 0,
             unanswered: 0,
             ack_at: None,
         }
@@ -325,7 +330,7 @@ impl Neighbour {
     pub(super) fn goes_down(&mut self, now: Instant) -> bool {
         let down = self.outbound.is_some_and(|outbound| outbound.until <= now);
         if down {
-            (self.outbound, self.announced, self.unheeded) = (None, 0, None);
+            (self.outbound, self.announced, self.alone, self.unheeded) = (None, 0, 0, None);
             if self.standing == Standing::Confirmed {
                 self.standing = Standing::Heard;
             }

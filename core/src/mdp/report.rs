@@ -18,6 +18,11 @@ const EAGER: Duration = Duration::from_millis(20);
 /// After so many it has to be heard again first: one packet in somebody else's name is not to draw many.
 const MAX_UNANSWERED: u8 = 5;
 
+/// Who does not relay tells each neighbour alone which way it uses, as others would take it for a relay if they heard that:
+/// so often at first, and then after so many announcements with others, as it may be forgotten.
+const ALONE: u8 = 3;
+const SHARED: u8 = 10;
+
 /// How the neighbour is heard best, which is what it is told.
 #[derive(Debug)]
 pub(super) struct Report {
@@ -79,12 +84,15 @@ impl Neighbour {
             let eager = EAGER * (1 << self.announced.min(8));
             self.announce_at = now + if up { config.tick } else { eager.min(config.tick) };
             self.announced = self.announced.saturating_add(1);
+            (self.alone, self.shared) = (self.alone.saturating_add(u8::from(up)), 0);
             self.unanswered = self.unanswered.saturating_add(1);
         }
         let shared = announcement == Announcement::Shared;
+        let is_due_alone = !config.relay && (self.alone < ALONE || self.shared >= SHARED);
         if !shared {
             self.ack_at = None;
-        } else if self.outbound.is_some_and(|outbound| outbound.audible) {
+        } else if !is_due_alone && self.outbound.is_some_and(|outbound| outbound.audible) {
+            self.shared = self.shared.saturating_add(1);
             // Unless it turns out not to be told with others next time.
             self.announce_at = now + config.tick * 2;
         }
