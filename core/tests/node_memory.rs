@@ -149,7 +149,7 @@ fn memory_is_flat_and_below_the_documented_bound_in_any_flood() {
 fn what_the_program_sends_takes_a_queue_and_512_frames_for_each_neighbour() {
     let mut config = NodeConfig::default();
     config.max_neighbours = 8;
-    let bound = (config.send_queue + 512) * (config.mtu + 400);
+    let bound = (config.send_queue + 512) * (config.mtu + 430);
     let mut now = Instant::from_millis(1000);
     let payload = vec![7; 1000];
     let other = Identity::from_seed([2; 32]).sid();

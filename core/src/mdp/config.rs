@@ -23,7 +23,7 @@ const MAX_NEIGHBOURS: usize = 5_000;
 ///         + answer_rate * 8 * (mtu + 300) + relay_queue * (mtu + 400)
 /// ```
 ///
-/// and for each neighbour to which the program itself sends, `(send_queue + 512) * (mtu.max(1200) + 400)` more: what waits
+/// and for each neighbour to which the program itself sends, `(send_queue + 512) * (mtu.max(1200) + 430)` more: what waits
 /// and what is on its way.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
