@@ -53,11 +53,11 @@ pub struct Cubic {
 }
 
 impl Cubic {
-    /// A flow that starts at `now` and never ends.
+    /// A flow that starts at `start` and never ends.
     #[must_use]
-    pub const fn new(now: Instant) -> Self {
+    pub const fn new(start: Instant) -> Self {
         Self {
-            now,
+            now: start,
             window: 10.0,
             threshold: f64::MAX,
             peak: 0.0,
@@ -71,7 +71,7 @@ impl Cubic {
             minimum: Duration::MAX,
             round_end: 0,
             round: (0, Duration::MAX),
-            timer: now,
+            timer: start,
             delivered: 0,
         }
     }
@@ -81,7 +81,7 @@ impl Cubic {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.now = now;
+        self.now = self.now.max(now);
         if !self.has_room() && now >= self.timer + self.timeout() {
             self.on_loss();
             self.window = 1.0;
@@ -91,10 +91,10 @@ impl Cubic {
     }
 
     pub(super) fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> bool {
-        self.now = now;
-        if !self.has_room() {
-            return false;
+        if now < self.now || !self.has_room() {
+            return false; // before its start, or with a full window
         }
+        self.now = now;
         if self.on_way.is_empty() {
             self.timer = now;
         }

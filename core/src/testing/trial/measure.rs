@@ -166,10 +166,11 @@ impl Trial {
         }
     }
 
-    /// The same with a flow of another kind that starts at the same time.
+    /// The same with a flow of another kind that starts within so long, sometime.
     #[must_use]
-    pub fn beside_cubic(mut self, length: Duration) -> Bulk {
-        self.network.stations[0].cross = Some(Cubic::new(self.network.now));
+    pub fn beside_cubic(mut self, within: Duration, length: Duration) -> Bulk {
+        let wait = Duration::from_micros(self.rng.below(within.as_micros() as u64));
+        self.network.stations[0].cross = Some(Cubic::new(self.network.now + wait));
         self.bulk(1, length)
     }
 
