@@ -18,7 +18,7 @@ pub struct Config {
     /// 2047: what a fast and long path holds while a lost message is repaired.
     pub send_window: u16,
     /// Messages per stream that are kept while they wait to be consumed or for an earlier one. A stream begins with
-    /// 256, and soon gets more when the user consumes as fast as they come. 1 to 16,384; default 2048.
+    /// 256, and gets all when the user has consumed the first few as they came. 1 to 16,384; default 2048.
     pub receive_window: u16,
     /// Bytes of messages to send that all streams together may keep, each counted with 64 more for what
     /// belongs to it. Beyond it, a stream still takes messages while it has fewer than eight. Default 4 MiB.

@@ -9,12 +9,10 @@ use smallvec::SmallVec;
 
 /// Messages that a stream may keep even when the memory that all streams share is used up.
 const GUARANTEED: usize = 8;
-/// The window of a new stream.
+/// The window of a new stream. Its user gets the whole one after this many messages that were taken as they came: on a
+/// long and fast path, the sender needs it in the second round trip.
 const FIRST_WINDOW: usize = 256;
-/// A user who has taken a few messages, as they came, gets this one soon: the sender on a long and fast path needs it in
-/// the second round trip.
-const WIDE_WINDOW: usize = 1024;
-const FEW: usize = 16;
+const FEW: usize = 4;
 /// What a message takes beyond its bytes: its segment, and what an allocator adds.
 pub(super) const MESSAGE_OVERHEAD: usize = 64;
 /// The longest packet that is taken; the node brings none that long.
@@ -70,8 +68,8 @@ pub(crate) struct ReceiveBuffer {
     /// Segments from `next` on that are kept, and what that may become.
     window: usize,
     max_window: usize,
-    /// Messages consumed since it has grown.
-    consumed: usize,
+    /// Messages consumed with none left.
+    taken: usize,
     /// The number of the last segment, once it is known.
     last: Option<Seq>,
     /// The segments that have arrived last, in a ring.
@@ -89,7 +87,7 @@ impl ReceiveBuffer {
             bytes: 0,
             window: if max_window < FIRST_WINDOW { max_window } else { FIRST_WINDOW },
             max_window,
-            consumed: 0,
+            taken: 0,
             last: None,
             recent: [Seq(0); Acknowledgment::MAX_RANGES],
             arrivals: 0,
@@ -184,7 +182,7 @@ impl ReceiveBuffer {
         if let Some(refusal) = self.refusal(seq, segment.bytes(), memory) {
             return refusal;
         }
-        let (index, place) = ((seq - self.next) as usize, self.place(seq));
+        let place = self.place(seq);
         self.forget_parts(|part| part == seq);
         if shutdown {
             self.last = Some(seq);
@@ -194,9 +192,6 @@ impl ReceiveBuffer {
         self.recent[self.arrivals % self.recent.len()] = seq;
         self.arrivals += 1;
         self.segments.insert(place, segment);
-        if self.in_order == 0 && index >= self.window / 2 {
-            self.grow(); // what holds it up is a lost message, not the user
-        }
         let before = self.in_order;
         while self.segments.get(self.in_order).is_some_and(|it| it.seq == self.next + self.in_order as u32) {
             self.in_order += 1;
@@ -244,17 +239,13 @@ impl ReceiveBuffer {
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
         let message = self.pop_segment()?;
         self.skip_empty();
-        self.consumed += 1;
-        let enough = if self.window < WIDE_WINDOW { FEW } else { self.window / 8 };
-        if self.in_order == 0 && self.consumed >= enough {
-            self.grow(); // the user is waiting for more
+        if self.in_order == 0 && self.window < self.max_window {
+            self.taken += 1;
+            if self.taken >= FEW {
+                self.window = self.max_window;
+            }
         }
         Some(message)
-    }
-
-    fn grow(&mut self) {
-        self.consumed = 0;
-        self.window = (self.window * 2).max(WIDE_WINDOW).min(self.max_window);
     }
 
     /// Forgets what is out of order: the missing segments will not come any more.
