@@ -46,6 +46,11 @@ impl AckTimer {
         self.due.is_none()
     }
 
+    /// Whether there is a message to acknowledge.
+    pub(super) const fn has_news(&self) -> bool {
+        self.news > 0
+    }
+
     /// One is to be sent at this time at the latest.
     pub(super) fn by(&mut self, at: Instant) {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));

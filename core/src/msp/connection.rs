@@ -27,6 +27,8 @@ use rest::Rest;
 
 /// Segments on their way to a peer that does not report what has arrived: it tells of their losses one by one.
 const MAX_UNREPORTED: usize = 256;
+/// Of so many messages every second one is acknowledged at once: a new sender learns from them how fast the way is.
+const FIRST_FLIGHT: u64 = 16;
 /// What the layers below add to a packet, about: UDP, IPv4, a frame of a node, encryption.
 const OVERHEAD: usize = 90;
 /// An initiator without data makes itself known after this long (`spec/10` A.5), then again after
@@ -199,8 +201,10 @@ impl Connection {
         path: &mut Path,
     ) -> Verdict {
         let verdict = self.form.on_packet(now, self.role, packet);
-        if self.form.is_tagged() {
-            self.send.use_reports();
+        match self.form {
+            Form::Extended(_) => self.send.use_reports(),
+            Form::Plain if self.heard.is_none() => self.abandoned += self.send.leave_way(),
+            _ => {}
         }
         match verdict {
             Verdict::Taken => {
@@ -398,7 +402,8 @@ impl Connection {
             // A reference peer is told of what is consumed, and no sooner.
             // A gap is told of at once, but not each packet after it: the peer goes by when they were sent.
             Insertion::InOrder | Insertion::OutOfOrder if self.form.is_tagged() => {
-                self.acknowledgment.on_news(now, self.receive.has_hole() != had_hole);
+                let is_pair = self.stats.received <= FIRST_FLIGHT && self.acknowledgment.has_news();
+                self.acknowledgment.on_news(now, is_pair || self.receive.has_hole() != had_hole);
             }
             Insertion::InOrder | Insertion::Part => {}
             // At once, since it tells the peer of the loss.

@@ -233,10 +233,10 @@ impl Form {
         matches!(self, Self::Extended(Agreement { introduced: true, features, .. }) if *features & feature::ROLLS != 0)
     }
 
-    /// Whether both ends take large messages, and know so. Once it is true, it stays so.
+    /// Whether both ends take large messages, as the peer has told. Once it is true, it stays so.
     pub(super) const fn has_large(&self) -> bool {
         const NEEDED: u8 = feature::LARGE | feature::SELECTIVE;
-        matches!(self, Self::Extended(Agreement { introduced: true, features, .. }) if *features & NEEDED == NEEDED)
+        matches!(self, Self::Extended(Agreement { features, .. }) if *features & NEEDED == NEEDED)
     }
 
     /// Whether the next packet without data is the answer to a probe, which is due.
@@ -342,7 +342,10 @@ impl Form {
     /// Appends a packet that shows whether large ones arrive.
     pub(super) fn emit_probe(&self, buffer: &mut Vec<u8>) {
         if let Self::Extended(agreement) = self {
-            let bare = extended::Repr::new(agreement.tag, Body::Empty);
+            let bare = extended::Repr {
+                settings: agreement.settings(),
+                ..extended::Repr::new(agreement.tag, Body::Empty)
+            };
             let body = Body::Probe(LARGE_PACKET - bare.buffer_len());
             extended::Repr { prompt: true, body, ..bare }.emit(buffer);
         }
@@ -351,7 +354,9 @@ impl Form {
 
 impl Agreement {
     const fn new(tag: Tag, offer: Offer, own_features: u8) -> Self {
-        Self { tag, offer, introduced: false, own_features, features: 0, probed: false, heard: None }
+        // Whoever makes an offer has this one.
+        let features = own_features & feature::SELECTIVE;
+        Self { tag, offer, introduced: false, own_features, features, probed: false, heard: None }
     }
 
     /// Takes note of a packet of this connection.

@@ -61,12 +61,24 @@ impl Path {
     }
 
     /// Segments were acknowledged, after this time.
-    pub(super) fn on_acknowledged(&mut self, now: Instant, round_trip: Option<Duration>, held: Duration) {
+    pub(super) fn on_acknowledged(
+        &mut self,
+        now: Instant,
+        round_trip: Option<Duration>,
+        held: Option<Duration>,
+    ) {
         round_trip.into_iter().for_each(|sample| self.round_trip.sample(now, sample));
         let variation = self.round_trip.variation();
         self.rate.set_tolerance(if self.is_repaired { variation * 2 } else { Duration::ZERO });
         let minimum = self.round_trip.minimum();
-        self.rate.on_acknowledged(now - held, round_trip, minimum.or(round_trip).unwrap_or_default());
+        let minimum = minimum.or(round_trip).unwrap_or_default();
+        if held.is_none() {
+            self.rate.interrupt_train();
+        }
+        self.rate.on_acknowledged(now - held.unwrap_or_default(), round_trip, minimum);
+        if held.is_none() {
+            self.rate.interrupt_train();
+        }
     }
 
     /// A packet has arrived, or was lost.

@@ -184,7 +184,10 @@ impl SendBuffer {
             selective.reordering = (selective.reordering * 2).clamp(1, MAX_REORDERING);
         }
         self.timer_start = now;
-        path.on_acknowledged(now, round_trip, echo.map_or(Duration::ZERO, |echo| echo.held));
+        // Without an echo, one of a single message or of a gap may have been held.
+        let has_gap = report.ranges.iter().any(|range| range.missing > 0);
+        let held = echo.map_or((count > 1 && !has_gap).then_some(Duration::ZERO), |echo| Some(echo.held));
+        path.on_acknowledged(now, round_trip, held);
         Acknowledged { count, round_trip, at_most: round_trip }
     }
 

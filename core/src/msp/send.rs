@@ -411,17 +411,22 @@ impl SendBuffer {
         Some(Outgoing { prompt, seq, payload, part: None, shutdown, retransmission })
     }
 
-    /// The segment `seq`, which has just been sent, takes place on the way to the peer.
-    pub(crate) fn note_sent(&mut self, seq: Seq, sent: Sent) {
-        let index = usize::try_from(seq - self.base).ok();
-        if let Some(segment) = index.and_then(|index| self.segments.get_mut(index)) {
-            segment.on_its_way = Some(sent);
-        }
+    /// The segment `seq`, which has just been sent, takes place on the way to the peer. Gives what did before.
+    pub(crate) fn note_sent(&mut self, seq: Seq, sent: Sent) -> Option<Sent> {
+        let index = usize::try_from(seq - self.base).ok()?;
+        self.segments.get_mut(index)?.on_its_way.replace(sent)
     }
 
     /// Bytes that the way to the peer has been told of, and not yet of their fate.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn bytes_on_their_way(&self) -> u64 {
         self.segments.iter().filter_map(|segment| segment.on_its_way).map(|sent| sent.bytes()).sum()
+    }
+
+    /// Nobody will tell what became of what is on its way. Gives how many bytes that is.
+    pub(crate) fn leave_way(&mut self) -> u64 {
+        let sent = self.segments.iter_mut().filter_map(|segment| segment.on_its_way.take());
+        sent.map(|sent| sent.bytes()).sum()
     }
 
     /// The newest segment that was sent.

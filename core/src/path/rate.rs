@@ -7,7 +7,7 @@
 //!
 //! And it begins otherwise: doubling what is sent in each round takes long where a round does. How far apart packets
 //! arrive that were sent at once shows how fast the slowest link is (packet trains, Dovrolis, Ramanathan and Moore,
-//! 2001), so a new path is given that after the first full flight.
+//! 2001), so a new path is given that from the second flight on.
 
 use crate::Instant;
 use core::time::Duration;
@@ -25,8 +25,8 @@ const WINDOW: u64 = 200;
 /// it is, the fewer such turns there are in the time in which TCP grows.
 const YIELD: u64 = 7;
 const YIELDS: u64 = 4;
-/// The pace stays this much below the rate, so that no queue is left in the long run.
-const MARGIN: u64 = 99;
+/// The pace stays this much below the rate, in parts of a thousand, so that no queue is left in the long run.
+const MARGIN: u64 = 995;
 /// The same on a new path, of what its trains show.
 const TRAINS: u64 = 98;
 /// The path is full when the rate has not grown by a quarter for so many rounds.
@@ -44,12 +44,18 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes that may be on their way beyond the window: one group of packets that are acknowledged together.
 const GROUP: u64 = 16 * 1200;
 /// No more may be on the way of a new path than so many times what has arrived.
-const GROWTH: u64 = 32;
+const GROWTH: u64 = 128;
+/// Trains show the rate from so many bytes on that have arrived behind others, and no higher one than if these had
+/// taken so long: what arrives at once may have waited somewhere.
+const TRAIN: u64 = 5 * 1200;
+const TRAIN_TIME: Duration = Duration::from_millis(1);
 /// What leaves at once takes this long at the pace, or is this many bytes.
 const BURST: Duration = Duration::from_millis(1);
 const BURST_BYTES: u64 = 4 * 1200;
 /// A shorter queue is not seen through delayed acknowledgments.
 const MIN_QUEUE_DELAY: Duration = Duration::from_millis(2);
+/// A longer one is one on the longest path, too: others would grow too slowly there to make it much longer.
+const MAX_QUEUE_DELAY: Duration = Duration::from_millis(50);
 /// The share of lost packets is of the latest so many, and in parts of a million.
 const LOSS_PACKETS: u32 = 128;
 /// Fewer tell nothing.
@@ -179,7 +185,7 @@ impl Rate {
     pub(crate) fn on_sent(&mut self, now: Instant, bytes: usize, more: bool) -> Sent {
         let bytes = bytes as u64;
         if self.in_flight == 0 {
-            self.trains.iter_mut().for_each(Trains::interrupt);
+            self.interrupt_train();
             (self.taken, self.taken_at, self.taken_sent) = (self.total, now, now);
         }
         self.in_flight += bytes;
@@ -187,12 +193,12 @@ impl Rate {
         let pace = self.pace();
         if pace > 0 {
             let time = |bytes: u64| Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / pace);
-            // Whatever the pace: it may have been a guess, and soon be another.
-            let latest = now + (self.minimum * 2).min(MAX_PAUSE);
-            self.drained = (self.drained.max(now) + time(bytes)).min(latest.max(now + BURST));
             let burst = BURST.max(time(BURST_BYTES));
+            // Whatever the pace: it may have been a guess, and soon be another.
+            let pause = (self.minimum * 2).min(MAX_PAUSE);
+            self.drained = (self.drained.max(now) + time(bytes)).min(now + burst + pause);
             if self.drained > now + burst {
-                self.paused_until = self.drained - burst / 2;
+                self.paused_until = (self.drained - burst / 2).min(now + MAX_PAUSE);
             }
         }
         if !more {
@@ -224,6 +230,11 @@ impl Rate {
         if !lost && self.newest.is_none_or(|newest| newest.total < sent.total) {
             self.newest = Some(sent);
         }
+    }
+
+    /// When the packet arrived that is told of next, or was told of last, is not known.
+    pub(crate) fn interrupt_train(&mut self) {
+        self.trains.iter_mut().for_each(Trains::interrupt);
     }
 
     /// Nobody wants to know what became of packets with so many bytes.
@@ -302,7 +313,7 @@ impl Rate {
             Phase::Cruise { place: 0 | 1, .. } if self.queueing => {
                 (MIN_RATE, 100 - YIELD * (self.micros() / 40_000).clamp(1, YIELDS))
             }
-            Phase::Cruise { place, .. } => (MIN_RATE, CYCLE[place] * MARGIN / 100),
+            Phase::Cruise { place, .. } => (MIN_RATE, CYCLE[place] * MARGIN / 1000),
         };
         if self.rate() == 0 { 0 } else { self.rate().max(least) * gain / 100 }
     }
@@ -310,14 +321,17 @@ impl Rate {
     /// Bytes that may be on their way.
     pub(crate) fn window(&self) -> u64 {
         let gain = if matches!(self.phase, Phase::Startup { .. }) { STARTUP } else { WINDOW };
-        let group = match self.rate() {
-            0 => 2 * GROUP,
-            rate => (rate / 200).clamp(4 * 1200, GROUP),
-        };
+        let group = (self.rate() / 200).clamp(4 * 1200, GROUP);
         match self.shown() {
             Some(rate) => (self.product_of(rate) * 5 / 4).min(GROWTH * self.delivered) + group,
+            None if self.is_new() => 2 * GROUP,
             None => self.product() * gain / 100 + group,
         }
+    }
+
+    /// Nothing is known of the path yet.
+    const fn is_new(&self) -> bool {
+        self.trains.is_some() && self.delivered < GROUP
     }
 
     /// Bytes a second that the slowest link of a new path seems to take.
@@ -346,7 +360,8 @@ impl Rate {
     }
 
     fn is_queue(&self, round_trip: Duration) -> bool {
-        round_trip > self.minimum + (self.minimum / 3).max(MIN_QUEUE_DELAY) + self.tolerance
+        round_trip
+            > self.minimum + (self.minimum / 3).clamp(MIN_QUEUE_DELAY, MAX_QUEUE_DELAY) + self.tolerance
     }
 
     fn advance(&mut self, now: Instant, new_round: bool, used: bool) {
@@ -355,9 +370,13 @@ impl Rate {
                 let grown = self.round_delivered >= rate + rate / 4;
                 let rounds = if grown { 0 } else { rounds + u8::from(used) };
                 let is_full = self.shown().is_some_and(|rate| self.rate() >= rate / 10 * 9);
+                // The first flight, which leaves at once, is a queue by itself, and says little of the rate.
+                let is_over = self.queueing
+                    && self.in_flight >= GROUP / 2
+                    && (self.trains.is_none() || self.shown().is_some());
                 self.phase = if is_full && !self.queueing {
                     Phase::Cruise { place: 2, since: now, rate: u64::MAX / 2 }
-                } else if rounds >= FULL_ROUNDS || (self.queueing && self.in_flight >= GROUP / 2) {
+                } else if rounds >= FULL_ROUNDS || is_over {
                     Phase::Drain
                 } else {
                     Phase::Startup { rate: if grown { self.round_delivered } else { rate }, rounds }
@@ -423,9 +442,9 @@ impl Trains {
 
     /// Bytes a second, when there were enough.
     fn rate(&self) -> Option<u64> {
-        let micros = u64::try_from(self.time.as_micros()).unwrap_or(u64::MAX);
-        let rate = self.bytes.saturating_mul(1_000_000).checked_div(micros)?;
-        (self.bytes >= GROUP).then(|| rate.clamp(MIN_RATE, MAX_RATE))
+        let micros = u64::try_from(self.time.max(TRAIN_TIME).as_micros()).unwrap_or(u64::MAX);
+        let rate = self.bytes.saturating_mul(1_000_000) / micros;
+        (self.bytes >= TRAIN).then(|| rate.clamp(MIN_RATE, MAX_RATE))
     }
 }
 

@@ -116,7 +116,7 @@ fn what_overflows_a_queue_too_short_to_be_seen_is_not_taken_for_loss_for_ever() 
         path.run(5 * SECOND);
         let seen = path.run(10 * SECOND);
         let share = path.share(&seen, 10 * SECOND);
-        assert!((0.8..1.8).contains(&share), "{share} at {losses} in ten");
+        assert!((0.8..1.9).contains(&share), "{share} at {losses} in ten");
     }
 }
 
@@ -161,7 +161,54 @@ fn packets_that_arrive_at_once_do_not_make_a_new_path_infinitely_fast() {
         model.on_acknowledged(at, Some(at - now), ROUND_TRIP);
     }
     let window = model.window();
-    assert!((30 * 8 * PACKET as u64..30 * 40 * PACKET as u64).contains(&window), "{window}");
+    assert!((30 * 8 * PACKET as u64..30 * 50 * PACKET as u64).contains(&window), "{window}");
+}
+
+#[test]
+fn eight_packets_show_what_a_new_path_takes() {
+    let (mut model, now) = (Rate::new(), Instant::from_millis(10_000));
+    let sent: Vec<Sent> = (0..8).map(|_| model.on_sent(now, PACKET, true)).collect();
+    for (sent, gap) in sent.into_iter().zip(0..) {
+        let at = now + ROUND_TRIP + Duration::from_millis(gap);
+        model.on_answered(sent, false);
+        model.on_acknowledged(at, Some(at - now), ROUND_TRIP);
+    }
+    assert_eq!(model.shown(), Some(1_200_000));
+    assert!(model.window() >= 48_000, "what is on its way at that rate, not {}", model.window());
+}
+
+#[test]
+fn a_first_flight_that_is_a_queue_by_itself_does_not_end_the_start() {
+    let (mut model, now) = (Rate::new(), Instant::from_millis(10_000));
+    let arrives = |model: &mut Rate, sent: Sent, millis: u64| {
+        let at = now + Duration::from_millis(millis);
+        model.on_answered(sent, false);
+        model.on_acknowledged(at, Some(at - sent.at), ROUND_TRIP);
+    };
+    // 1200 bytes take 8 ms. Few of the first packets arrive.
+    let first: Vec<Sent> = (0..8).map(|_| model.on_sent(now, PACKET, true)).collect();
+    arrives(&mut model, first[0], 40);
+    let later = now + Duration::from_millis(40);
+    let second: Vec<Sent> = (0..20).map(|_| model.on_sent(later, PACKET, true)).collect();
+    arrives(&mut model, first[4], 72);
+    arrives(&mut model, second[0], 104);
+    assert!(model.queueing && model.in_flight >= GROUP / 2);
+    assert!(matches!(model.phase, Phase::Startup { .. }), "{:?} at {} a second", model.phase, model.rate());
+}
+
+/// Even if four packets take longer than two round trips at that pace.
+#[test]
+fn a_slow_and_short_path_is_given_less_while_its_queue_drains() {
+    let (mut model, start) = (Rate::new(), Instant::from_millis(10_000));
+    (model.phase, model.minimum, model.rounds[0]) = (Phase::Drain, ROUND_TRIP, 100_000);
+    let mut sent = 0;
+    for now in (0..2000).map(|millis| start + Duration::from_millis(millis)) {
+        while model.next() <= now && sent < 1000 {
+            model.on_sent(now, PACKET, true);
+            sent += 1;
+        }
+    }
+    assert!((50..=65).contains(&sent), "{sent} of 1200 bytes in 2 s, not a little over 70,000 bytes");
 }
 
 /// After a burst of losses, nothing but probes is sent for a while, each of which takes longer than usual.

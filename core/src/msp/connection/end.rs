@@ -114,7 +114,7 @@ impl Connection {
 
     pub(super) fn close(&mut self, reason: CloseReason) {
         self.closed = Some(reason);
-        self.abandoned += self.send.bytes_on_their_way();
+        self.abandoned += self.send.leave_way();
         self.send = SendBuffer::new();
         self.receive.truncate();
     }

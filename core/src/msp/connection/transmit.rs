@@ -127,7 +127,7 @@ impl Connection {
         self.stats.retransmitted += u64::from(segment.retransmission);
         let (seq, part) = (segment.seq, segment.part);
         let acknowledged = self.form.emit(now, first, received, Some(segment), buffer);
-        if self.send.has_reports() {
+        if !matches!(self.form, Form::Plain) {
             // The way is told of a message once, with all packets that it takes.
             let packets = match part {
                 None => 1,
@@ -135,7 +135,11 @@ impl Connection {
                 Some(_) => return acknowledged,
             };
             let more = more || self.send.readiness(usize::MAX) == Readiness::Ready;
-            self.send.note_sent(seq, path.rate.on_sent(now, packets * (buffer.len() + OVERHEAD), more));
+            let sent = path.rate.on_sent(now, packets * (buffer.len() + OVERHEAD), more);
+            let before = self.send.note_sent(seq, sent);
+            before.into_iter().for_each(|sent| path.rate.on_forgotten(sent.bytes()));
+        }
+        if self.send.has_reports() {
             return acknowledged;
         }
         self.pacer.on_sent(now);
