@@ -197,8 +197,9 @@ impl Rate {
             // Whatever the pace: it may have been a guess, and soon be another.
             let pause = (self.minimum * 2).min(MAX_PAUSE);
             self.drained = (self.drained.max(now) + time(bytes)).min(now + burst + pause);
-            if self.drained > now + burst {
-                self.paused_until = (self.drained - burst / 2).min(now + MAX_PAUSE);
+            // Few bytes need no pace, and may be all that it was learned from.
+            if self.drained > now + burst && self.in_flight > BURST_BYTES {
+                self.paused_until = (self.drained - burst / 2).min(now + pause);
             }
         }
         if !more {

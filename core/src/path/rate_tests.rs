@@ -211,6 +211,19 @@ fn a_slow_and_short_path_is_given_less_while_its_queue_drains() {
     assert!((50..=65).contains(&sent), "{sent} of 1200 bytes in 2 s, not a little over 70,000 bytes");
 }
 
+#[test]
+fn a_sender_of_little_never_waits() {
+    let (mut model, start) = (Rate::new(), Instant::from_millis(10_000));
+    (model.phase, model.minimum) = (Phase::Cruise { place: 2, since: start, rate: 0 }, ROUND_TRIP);
+    model.rounds[0] = MIN_RATE;
+    for now in (0..100).map(|count| start + ROUND_TRIP * count) {
+        assert!(model.next() <= now, "{:?} at {:?}", model.next(), now);
+        let sent = model.on_sent(now, 150, false);
+        model.on_answered(sent, false);
+        model.on_acknowledged(now + ROUND_TRIP, Some(ROUND_TRIP), ROUND_TRIP);
+    }
+}
+
 /// After a burst of losses, nothing but probes is sent for a while, each of which takes longer than usual.
 #[test]
 fn lone_probes_do_not_make_a_path_slow() {
