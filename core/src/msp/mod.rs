@@ -18,6 +18,7 @@ pub(crate) mod carriage;
 mod config;
 mod connection;
 mod copies;
+mod cumulative;
 mod endpoint;
 mod event;
 mod first_message;
