@@ -80,22 +80,29 @@ impl Host {
     /// The next packet to send, `None` when there is none. `buffer` is cleared first. What is returned counts
     /// as sent: not sending it is packet loss.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        self.bind(now);
-        let Self { uplink, endpoint, datagram, .. } = self;
-        while let Some(outgoing) = endpoint.poll_transmit_if(now, datagram, |from, to| room(uplink, from, to))
-        {
-            // What is not taken below is lost, as anything may be; the stream sends it again.
-            let repair = if outgoing.repairs { Repair::Sender } else { Repair::Hop };
-            endpoint.set_repaired(&outgoing.to.sid, uplink.repairs(&outgoing.to.sid));
-            let encrypted = Protection::Encrypted;
-            let sent = uplink.send_with(now, outgoing.from, outgoing.to, encrypted, datagram, repair);
-            if let Err(SendDatagramError::TooLarge { .. }) = sent {
-                endpoint.handle_too_large(now, &outgoing.to.sid);
+        loop {
+            self.bind(now);
+            let Self { uplink, endpoint, datagram, .. } = self;
+            while let Some(outgoing) =
+                endpoint.poll_transmit_if(now, datagram, |from, to| room(uplink, from, to))
+            {
+                // What is not taken below is lost, as anything may be; the stream sends it again.
+                let repair = if outgoing.repairs { Repair::Sender } else { Repair::Hop };
+                endpoint.set_repaired(&outgoing.to.sid, uplink.repairs(&outgoing.to.sid));
+                let encrypted = Protection::Encrypted;
+                let sent = uplink.send_with(now, outgoing.from, outgoing.to, encrypted, datagram, repair);
+                if let Err(SendDatagramError::TooLarge { .. }) = sent {
+                    endpoint.handle_too_large(now, &outgoing.to.sid);
+                }
+            }
+            // A stream may have ended with its last packet.
+            self.bind(now);
+            let transmit = self.uplink.poll_transmit(now, buffer);
+            // What was given up below, since it has waited for too long, has made room for more.
+            if transmit.is_some() || !self.endpoint.has_transmit(|from, to| room(&self.uplink, from, to)) {
+                return transmit;
             }
         }
-        // A stream may have ended with its last packet.
-        self.bind(now);
-        self.uplink.poll_transmit(now, buffer)
     }
 
     /// What has happened to streams, oldest first.

@@ -277,6 +277,12 @@ fn the_same_seed_gives_the_same_packets() {
     }
 }
 
+/// Below, what has waited for too long is given up, while packets are taken: there must be no rest before the room is used.
+#[test]
+fn what_is_given_up_below_makes_room_for_more() {
+    Scenario::random(3685).run(3685);
+}
+
 /// Anything that can happen, by dice. `MSP_TEST_SCENARIOS=100000` runs so many.
 #[test]
 fn random() {
