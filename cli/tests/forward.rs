@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "../../runtime-mio/tests/nobody/mod.rs"]
+mod nobody;
 
 use common::{DEADLINE, Program, assert_same, bytes, connect_forward, is_ignored, listen, seed};
 use msp_mio::relay::{Relay, RelayConfig};
+use nobody::Nobody;
 use rustix::process::Signal;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -41,20 +44,6 @@ fn read_all(mut stream: &TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     bytes
-}
-
-/// A TCP port where nobody listens, nor can while this is there: it is that of one end of a connection.
-struct Nobody {
-    address: SocketAddr,
-    _connection: (TcpListener, TcpStream),
-}
-
-impl Nobody {
-    fn new() -> Self {
-        let server = TcpListener::bind("127.0.0.1:0").unwrap();
-        let end = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-        Self { address: end.local_addr().unwrap(), _connection: (server, end) }
-    }
 }
 
 /// An address of this machine at which nothing else is bound: nobody takes a port there that was just given up. Not all

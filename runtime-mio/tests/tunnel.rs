@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod nobody;
+
 use msp_core::mdp::{PingConfig, PingEvent};
 use msp_core::tunnel::{EndReason, Outcome, TunnelConfig};
 use msp_core::{Addr, Identity, Sid};
 use msp_mio::relay::{Relay, RelayConfig};
 use msp_mio::{Config, Driver, Error, Runtime, Source, Stopper, Target};
+use nobody::Nobody;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
@@ -70,20 +73,6 @@ fn echo() -> SocketAddr {
         stream.shutdown(Shutdown::Write).unwrap();
     });
     address
-}
-
-/// A TCP port where nobody listens, nor can while this is there: it is that of one end of a connection.
-struct Nobody {
-    address: SocketAddr,
-    _connection: (TcpListener, TcpStream),
-}
-
-impl Nobody {
-    fn new() -> Self {
-        let server = TcpListener::bind("127.0.0.1:0").unwrap();
-        let end = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-        Self { address: end.local_addr().unwrap(), _connection: (server, end) }
-    }
 }
 
 fn exchange(mut client: TcpStream, text: &[u8]) {
