@@ -74,14 +74,18 @@ fn to_c() -> Transmit {
     Transmit::new(INTERFACE, Destination::Unicast(address(0xc)))
 }
 
-#[test]
-fn no_more_waits_for_a_neighbour_than_may() {
+/// A relay with room for two frames to each neighbour, and the way over it to C.
+fn with_two_places() -> (Relay, Route<'static>) {
     let mut config = NodeConfig::default();
     config.send_queue = 2;
-    let mut relay = Relay::new(config);
-    let me = relay.node.sid();
-    let route =
-        Route::Via { destination: Address::Whole(C), next_hop: Address::Whole(me), hops: Hops::DEFAULT };
+    let relay = Relay::new(config);
+    let next_hop = Address::Whole(relay.node.sid());
+    (relay, Route::Via { destination: Address::Whole(C), next_hop, hops: Hops::DEFAULT })
+}
+
+#[test]
+fn no_more_waits_for_a_neighbour_than_may() {
+    let (mut relay, route) = with_two_places();
     relay.receive(A, &[route; 5], &datagram());
     assert_eq!((relay.node.stats().frames_relayed, relay.node.stats().frames_refused), (2, 3));
     assert_eq!(relay.passes_on(), [(to_c(), None); 2]);
@@ -94,12 +98,7 @@ fn no_more_waits_for_a_neighbour_than_may() {
 /// under a number by which nobody knows it.
 #[test]
 fn what_is_taken_of_a_packet_is_acknowledged_though_there_is_no_room_for_the_rest() {
-    let mut config = NodeConfig::default();
-    config.send_queue = 2;
-    let mut relay = Relay::new(config);
-    let me = relay.node.sid();
-    let route =
-        Route::Via { destination: Address::Whole(C), next_hop: Address::Whole(me), hops: Hops::DEFAULT };
+    let (mut relay, route) = with_two_places();
     let datagram = datagram();
     let asking = Frame { ack_soon: true, ..frame(route, &datagram) };
     for (sequence, frames) in [(1, 3), (2, 2)] {
