@@ -203,6 +203,7 @@ impl Connection {
         let verdict = self.form.on_packet(now, self.role, packet);
         match self.form {
             Form::Extended(_) => self.send.use_reports(),
+            // The offer was not taken: nobody will tell what became of the first packets.
             Form::Plain if self.heard.is_none() => self.abandoned += self.send.leave_way(),
             _ => {}
         }

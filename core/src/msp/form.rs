@@ -354,7 +354,7 @@ impl Form {
 
 impl Agreement {
     const fn new(tag: Tag, offer: Offer, own_features: u8) -> Self {
-        // Whoever makes an offer has this one.
+        // Whoever makes an offer can read ranges (section 2); the settings may say otherwise later.
         let features = own_features & feature::SELECTIVE;
         Self { tag, offer, introduced: false, own_features, features, probed: false, heard: None }
     }

@@ -151,9 +151,10 @@ impl Connection {
 
     /// Appends a packet to `buffer` that does but ask what has arrived, unless there were too many.
     fn transmit_question(&mut self, now: Instant, buffer: &mut Vec<u8>, path: &mut Path) -> bool {
+        let start = buffer.len();
         self.form.emit_question(now, buffer);
-        if self.send.note_question(now) && !path.takes_copy(now, buffer.len() + OVERHEAD) {
-            buffer.clear();
+        if self.send.note_question(now) && !path.takes_copy(now, buffer.len() - start + OVERHEAD) {
+            buffer.truncate(start);
             return false;
         }
         path.on_question(now);
